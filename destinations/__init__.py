@@ -1,0 +1,1 @@
+"""Storeroom's destinations: the adapter language, the catalog, and the sync engine."""

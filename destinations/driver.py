@@ -1,0 +1,184 @@
+"""The contract between the sync engine and a destination.
+
+The engine knows nothing of any vendor: it hands a driver rows and an operation,
+gets back deliveries (one request each, or one write), sends them when it sees
+fit, and records what the destination said of every row. A driver knows nothing
+of snapshots, ledgers, retries or schedules.
+
+Frames passed across this line share these columns:
+
+=============  ========  =====================================================
+column         dtype     meaning
+=============  ========  =====================================================
+``_key``       String    the sync's key, unique within a frame, never null
+``_hash``      String    content hash of the mapped fields
+``_remote_id`` String    the destination's own id for the row, null if unknown
+mapped fields  any       one column per field of the sync's mapping
+=============  ========  =====================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import polars as pl
+
+KEY = "_key"
+HASH = "_hash"
+REMOTE_ID = "_remote_id"
+META_COLUMNS = (KEY, HASH, REMOTE_ID)
+
+
+class Operation(StrEnum):
+    """What can be asked of a destination for a row.
+
+    ``add`` puts a person in the audience (creating them where the destination
+    allows it), ``upsert`` writes a person's fields, ``remove`` takes a person
+    out of the audience and leaves the person there, ``delete`` erases the
+    person, ``track`` sends an event.
+    """
+
+    UPSERT = "upsert"
+    ADD = "add"
+    REMOVE = "remove"
+    DELETE = "delete"
+    TRACK = "track"
+
+
+class Status(StrEnum):
+    """What the destination said of one row."""
+
+    ACCEPTED = "accepted"  # the destination took this row
+    REJECTED = "rejected"  # it will never take this row as it stands
+    RETRY = "retry"  # not now: rate limit, outage
+    IN_DOUBT = "in_doubt"  # sent, and no answer that could be read
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a destination can do; the engine plans and validates by it."""
+
+    operations: frozenset[Operation]
+    batch_rows: int = 1
+    """Most rows of one delivery."""
+    batch_bytes: int | None = None
+    """Most bytes of one rendered delivery; None where the vendor names no limit."""
+    concurrency: int = 4
+    """Most deliveries in flight at once."""
+    per_row_results: bool = True
+    """Whether an answer names the rows it refuses. If not, the engine bisects."""
+    idempotent: bool = True
+    """Whether sending the same delivery twice leaves the destination as sending it once."""
+    required: tuple[tuple[str, ...], ...] = ()
+    """Field groups: of each group at least one field must be mapped."""
+    fields: frozenset[str] | None = None
+    """Fields that may be mapped; None where any field is allowed."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One request (or one write) for some rows, rendered and ready to send."""
+
+    operation: Operation
+    rows: pl.DataFrame
+    payload: Any
+    size: int = 0
+    """Bytes of the rendered payload."""
+
+    @property
+    def id(self) -> str:
+        """Stable for the same rows with the same content: a vendor's idempotency key."""
+        return delivery_id(self.operation, self.rows)
+
+
+def delivery_id(operation: Operation, rows: pl.DataFrame) -> str:
+    """32 hex digits that depend on the operation, the keys and the content alone."""
+    digest = hashlib.sha256(operation.value.encode())
+    for column in (KEY, HASH):
+        if column in rows.columns:
+            digest.update("\x1f".join(rows[column].fill_null("").to_list()).encode())
+            digest.update(b"\x1e")
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the destination said of one delivery.
+
+    ``results`` has one row per row of the delivery: ``_key`` String, ``status``
+    String (a :class:`Status`), ``message`` String (the destination's own words,
+    null where it accepted), ``remote_id`` String (null where none was returned).
+    """
+
+    results: pl.DataFrame
+    retry_after: float | None = None
+    """Seconds the destination asked us to wait before anything else is sent."""
+    whole: bool = False
+    """The verdict is on the batch, not on a row: a refused batch may be bisected."""
+    stop: str | None = None
+    """Set when nothing more can succeed on this connection (bad credentials)."""
+    requests: int = 1
+    sample: dict[str, Any] = field(default_factory=dict)
+    """Request and response for the run's record, secrets already redacted."""
+
+
+RESULT_SCHEMA: dict[str, Any] = {
+    KEY: pl.String,
+    "status": pl.String,
+    "message": pl.String,
+    "remote_id": pl.String,
+}
+
+
+def results_for(
+    rows: pl.DataFrame,
+    status: Status,
+    message: str | None = None,
+    remote_id: pl.Series | None = None,
+) -> pl.DataFrame:
+    """The same verdict for every row of ``rows``, in the shape of ``Outcome.results``."""
+    return rows.select(
+        pl.col(KEY),
+        pl.lit(status.value).alias("status"),
+        pl.lit(message, dtype=pl.String).alias("message"),
+        pl.lit(None, dtype=pl.String).alias("remote_id")
+        if remote_id is None
+        else remote_id.cast(pl.String).alias("remote_id"),
+    )
+
+
+class Driver(Protocol):
+    """An opened destination, for one connection and one target (list, table, folder).
+
+    ``deliveries`` renders and never sends; ``send`` sends one delivery, may be
+    called from several threads at once (up to ``capabilities.concurrency``),
+    and raises nothing for what a destination can answer: every answer, timeout
+    or broken connection becomes an :class:`Outcome`.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def problems(self, operation: Operation, rows: pl.DataFrame) -> pl.Series:
+        """Per row the rule of the vendor it breaks (String), null where none: asked before sending."""
+        ...
+
+    def deliveries(self, operation: Operation, rows: pl.DataFrame) -> Iterator[Delivery]:
+        """Split ``rows`` into deliveries within the vendor's limits, in order, losing none."""
+        ...
+
+    def send(self, delivery: Delivery) -> Outcome: ...
+
+    def check(self) -> str:
+        """Ask the destination whether it would take us; says who we are there.
+
+        Raises:
+            StoreroomError: it would not, in the vendor's words.
+        """
+        ...
+
+    def close(self) -> None: ...

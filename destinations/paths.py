@@ -1,0 +1,83 @@
+"""Where Storeroom keeps things. The only module that reads those environment variables.
+
+Everything a run writes stands under one folder, ``.storeroom`` beside the
+project unless ``STOREROOM_STATE`` names another::
+
+    landing/    files as collectors drop them
+    raw/        loaded events, one immutable folder per load
+    warehouse/  storeroom.duckdb
+    audiences/  published Parquet snapshots
+    syncs/      ledgers, one folder per connection and audience
+    dagster/    Dagster's own storage (DAGSTER_HOME)
+    sandbox/    what the sandbox's destinations hold
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from destinations.errors import ConfigurationError
+
+
+def project_root() -> Path:
+    """The folder that holds ``dbt/dbt_project.yml``: ``STOREROOM_PROJECT`` or the nearest one up.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    named = os.environ.get("STOREROOM_PROJECT")
+    start = Path(named) if named else Path.cwd()
+    for folder in (start, *(() if named else start.parents)):
+        if (folder / "dbt" / "dbt_project.yml").is_file():
+            return folder.resolve()
+    raise ConfigurationError(
+        f"No Storeroom project at {start}: dbt/dbt_project.yml was not found.",
+        "Run the command inside a clone of the repository, or set STOREROOM_PROJECT to it.",
+    )
+
+
+def state_dir() -> Path:
+    """The folder of everything that a run writes (see the module's own text)."""
+    named = os.environ.get("STOREROOM_STATE")
+    return Path(named).resolve() if named else project_root() / ".storeroom"
+
+
+def landing_dir() -> Path:
+    named = os.environ.get("STOREROOM_LANDING")
+    return Path(named).resolve() if named else state_dir() / "landing"
+
+
+def raw_dir() -> Path:
+    return state_dir() / "raw"
+
+
+def warehouse_path() -> Path:
+    return state_dir() / "warehouse" / "storeroom.duckdb"
+
+
+def audiences_dir() -> Path:
+    return state_dir() / "audiences"
+
+
+def syncs_dir() -> Path:
+    return state_dir() / "syncs"
+
+
+def sandbox_dir() -> Path:
+    return state_dir() / "sandbox"
+
+
+def dagster_home() -> Path:
+    named = os.environ.get("DAGSTER_HOME")
+    return Path(named).resolve() if named else state_dir() / "dagster"
+
+
+def connections_file() -> Path:
+    named = os.environ.get("STOREROOM_CONNECTIONS")
+    return Path(named) if named else project_root() / "dagster_project" / "connections.yaml"
+
+
+def sources_file() -> Path:
+    named = os.environ.get("STOREROOM_SOURCES")
+    return Path(named) if named else project_root() / "dagster_project" / "sources.yaml"
