@@ -219,6 +219,7 @@ class Step(_Part):
     answer: Answer = Answer()
     errors: tuple[ErrorRule, ...] = ()
     """Rules of this request, asked before the spec's own."""
+    docs: str | None = None
 
 
 class Batch(_Part):
@@ -244,7 +245,6 @@ class OperationSpec(Step):
     effect: str = ""
     """In plain words what it does at the vendor, where the name alone might mislead."""
     idempotent: bool = True
-    docs: str | None = None
 
 
 class WorkedExample(_Part):
