@@ -265,7 +265,9 @@ class Spec(_Part):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     name: str
     category: str
-    kind: Literal["http_api", "webhook", "database", "warehouse", "object_storage", "file", "stream"]
+    kind: Literal[
+        "http_api", "webhook", "database", "warehouse", "object_storage", "file", "stream"
+    ]
     docs: str
     """The vendor's page on this API."""
     notes: str = ""
