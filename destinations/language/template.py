@@ -58,12 +58,12 @@ FUNCTIONS: dict[str, str] = {
     "yes_no": "`yes` or `no` for a truth value; other words: `{vip|yes_no:1,0}`",
     "json": "as JSON text within a string",
     "pairs": "an object as an array of pairs: `{custom|pairs:name,value}`",
-    "prefixed": "an object with this before each key: `{custom|prefixed:cf_}`",
+    "keys": "an object with its keys written so: `{custom|keys:cf_*}`",
 }
-NEEDS_ARGUMENT = frozenset({"format", "first", "or", "pairs", "prefixed"})
+NEEDS_ARGUMENT = frozenset({"format", "first", "or", "pairs", "keys"})
 TAKES_ARGUMENT = NEEDS_ARGUMENT | {"yes_no"}
-OBJECT_FUNCTIONS = frozenset({"pairs", "prefixed", "json"})
-"""The functions that may follow ``{fields}`` and ``{custom}``."""
+OBJECT_FUNCTIONS = frozenset({"string", "keys", "pairs", "json"})
+"""The functions that may follow ``{fields}`` and ``{custom}`` (``string``: every value as text)."""
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 
@@ -279,6 +279,8 @@ def _function(text: str, inner: str) -> Function:
         raise TemplateError(f"'{{{inner}}}': '{name}' takes no argument")
     if name == "first" and not argument.isdigit():
         raise TemplateError(f"'{{{inner}}}': 'first' needs a number of characters")
+    if name == "keys" and argument.count("*") != 1:
+        raise TemplateError(f"'{{{inner}}}': 'keys' needs one `*`, which stands for the key")
     if name in ("pairs", "yes_no") and argument and argument.count(",") != 1:
         raise TemplateError(f"'{{{inner}}}': '{name}' needs two words with a comma between")
     return Function(name, argument if colon else None)
@@ -308,6 +310,8 @@ def _member(key: Any, value: Any, path: tuple[str | int, ...]) -> Member | Sprea
     node = parse_body(value, here)
     if not isinstance(node, Placeholder) or not node.is_object:
         raise TemplateError('`"..."` spreads an object: write "{custom}" or "{fields}"', here)
-    if any(function.name != "prefixed" for function in node.functions):
-        raise TemplateError('`"..."` spreads an object; only `prefixed` may follow its name', here)
+    if any(function.name in ("pairs", "json") for function in node.functions):
+        raise TemplateError(
+            '`"..."` spreads an object; `pairs` and `json` make it something else', here
+        )
     return Spread(node)
