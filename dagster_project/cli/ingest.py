@@ -1,0 +1,57 @@
+"""``storeroom ingest``: landing files into the raw zone, without building anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from dagster_project.cli.output import Exit, out, print_json, progress_bar
+from dagster_project.ingestion import ingest, load_sources, replay
+from dagster_project.progress import announce
+from destinations.paths import landing_dir, raw_dir, sources_file
+
+app = App(help_format="plaintext")
+
+
+@app.default
+def run(
+    *,
+    replay_rejected: Annotated[bool, Parameter(name="--replay", negative=())] = False,
+    reason: str | None = None,
+    file: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:
+    """Load every new landing file exactly once, or try rejected rows again.
+
+    Parameters
+    ----------
+    replay_rejected
+        Try open rejected rows again under the present rules and mappings.
+    reason
+        With --replay: only rows rejected for this reason.
+    file
+        With --replay: only rows of this landing file.
+    json
+        Print the counts as one JSON object.
+    """
+    sources = load_sources(sources_file())
+    with progress_bar(quiet=json):
+        if replay_rejected:
+            report = replay(
+                sources, landing_dir(), raw_dir(), datetime.now(UTC), reason=reason, file=file
+            )
+        else:
+            report = ingest(
+                sources,
+                landing_dir(),
+                raw_dir(),
+                datetime.now(UTC),
+                on_progress=lambda what, done, total: announce("ingest", what, done, total),
+            )
+    if json:
+        print_json([report.as_row()])
+    else:
+        out.print(report.as_text())
+    return Exit.DONE

@@ -1,0 +1,78 @@
+"""``storeroom run``: one whole pass, the same job that the schedules run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from dagster_project.cli.execute import Summary, load_definitions, run_job
+from dagster_project.cli.output import Exit, err, out, print_json, print_rows, progress_bar
+
+app = App(help_format="plaintext")
+
+SYNC_COLUMNS = {
+    "sync": "sync",
+    "rows_read": "read",
+    "delivered": "delivered",
+    "unchanged": "unchanged",
+    "filtered": "filtered",
+    "withheld": "withheld",
+    "rejected": "rejected",
+    "deferred": "deferred",
+    "removed": "removed",
+    "requests": "requests",
+}
+"""The accounting of a sync: read is the sum of the six columns behind it."""
+
+
+@app.default
+def run(
+    *,
+    job: Literal["everything", "hourly", "daily", "syncs"] = "everything",
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:
+    """Ingest, build the warehouse and run the syncs.
+
+    Parameters
+    ----------
+    job
+        Which syncs: everything, those a schedule would take, or the syncs alone.
+    json
+        Print one JSON object for the ingestion and one for each sync.
+    """
+    with progress_bar(quiet=json):
+        summary = run_job(load_definitions(), job, tags={"storeroom/started_by": "cli"})
+    report(summary, as_json=json)
+    return exit_code(summary)
+
+
+def report(summary: Summary, *, as_json: bool) -> None:
+    """Print what was ingested, each sync's accounting, and every error in plain words."""
+    events = summary.materialised.get(("raw", "events"), {})
+    rejected = summary.materialised.get(("raw", "rejected_events"), {})
+    if as_json:
+        if events:
+            print_json([{"stage": "ingest", **events, **rejected}])
+        print_json({"stage": "sync", **row} for row in summary.syncs())
+    else:
+        if events:
+            out.print(
+                f"Ingested {events.get('events', 0):,} events, "
+                f"rejected {rejected.get('rejected', 0):,} lines."
+            )
+        if summary.syncs():
+            print_rows(summary.syncs(), SYNC_COLUMNS, as_json=False)
+    for check in summary.failed_checks:
+        err.print(f"[red]Check failed:[/] {check}", soft_wrap=True)
+    for error in summary.errors:
+        err.print(f"[bold red]Failed:[/] {error}".replace("[/] [", r"[/] \["), soft_wrap=True)
+
+
+def exit_code(summary: Summary) -> Exit:
+    """Failed, incomplete (rejected or deferred rows), or done."""
+    if not summary.success:
+        return Exit.FAILED
+    if any(row.get("rejected") or row.get("deferred") for row in summary.syncs()):
+        return Exit.INCOMPLETE
+    return Exit.DONE

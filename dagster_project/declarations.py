@@ -1,0 +1,161 @@
+"""What analysts declared: the audiences and their syncs, read from dbt's manifest.
+
+An audience is a model under ``models/audiences``; its syncs stand under its
+``config.meta.syncs``. Everything is checked against the connections and against what
+each destination can do before anything runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from destinations.connections import CONSENT_NOT_REQUIRED, Connection, load_connections
+from destinations.driver import Driver
+from destinations.errors import ConfigurationError
+from destinations.paths import connections_file, project_root
+from destinations.registry import capabilities_of, open_driver
+from destinations.sync.config import SyncConfig, syncs_of, validate
+
+AUDIENCES = "audiences"
+
+
+@dataclass(frozen=True)
+class Audience:
+    """One audience model, as dbt knows it."""
+
+    name: str
+    key: str
+    description: str
+    owner: str | None
+    columns: dict[str, str]
+    """Declared columns and their data types (empty text where the yml names none)."""
+    origin: str
+    """The yml file, for messages."""
+    syncs: tuple[SyncConfig, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Sync:
+    """One declared sync with the connection it names."""
+
+    config: SyncConfig
+    connection: Connection
+    audience: Audience
+
+    @property
+    def name(self) -> str:
+        """``<connection>/<audience>``: how commands and assets call it."""
+        return f"{self.connection.name}/{self.audience.name}"
+
+    @property
+    def consent_column(self) -> str | None:
+        """The audience column that must be true for a row to travel; None: no consent needed."""
+        purpose = self.connection.consent
+        return None if purpose == CONSENT_NOT_REQUIRED else f"consent_{purpose}"
+
+    def driver(self) -> Driver:
+        """Open the destination. Settings come from the environment now, not earlier."""
+        return open_driver(
+            self.connection, self.config.target, self.config.key, self.audience.name
+        )
+
+
+def audiences_of(manifest: Mapping[str, Any]) -> list[Audience]:
+    """Every audience model of the manifest, by name.
+
+    Raises:
+        ConfigurationError: a ``meta`` entry that does not fit; the message names the yml file.
+    """
+    found = []
+    for node in manifest["nodes"].values():
+        if node["resource_type"] != "model" or AUDIENCES not in node["fqn"][1:-1]:
+            continue
+        meta = node["config"].get("meta", {})
+        origin = (node.get("patch_path") or node["original_file_path"]).partition("://")
+        configs = syncs_of(node["name"], meta, origin[2] or origin[0])
+        found.append(
+            Audience(
+                name=node["name"],
+                key=meta.get("audience", {}).get("key", "profile_id"),
+                description=node["description"],
+                owner=meta.get("owner"),
+                columns={
+                    name: column.get("data_type") or "" for name, column in node["columns"].items()
+                },
+                origin=origin[2] or origin[0],
+                syncs=tuple(configs),
+            )
+        )
+    return sorted(found, key=lambda audience: audience.name)
+
+
+def syncs_in(audiences: Iterable[Audience], connections: Mapping[str, Connection]) -> list[Sync]:
+    """Join each declared sync with its connection.
+
+    Raises:
+        ConfigurationError: a sync names a connection that does not exist, or the same twice.
+    """
+    syncs: dict[str, Sync] = {}
+    for audience in audiences:
+        for config in audience.syncs:
+            connection = connections.get(config.connection)
+            if connection is None:
+                near = difflib.get_close_matches(config.connection, connections, n=1)
+                raise ConfigurationError(
+                    f"{audience.origin}: {audience.name} syncs to connection "
+                    f"'{config.connection}', which {connections_file().name} does not have.",
+                    f"Did you mean '{near[0]}'?"
+                    if near
+                    else f"It has: {', '.join(sorted(connections))}.",
+                )
+            sync = Sync(config, connection, audience)
+            if sync.name in syncs:
+                raise ConfigurationError(
+                    f"{audience.origin}: {audience.name} declares two syncs to "
+                    f"'{config.connection}'.",
+                    "Merge their mappings, or use a second connection.",
+                )
+            syncs[sync.name] = sync
+    return [syncs[name] for name in sorted(syncs)]
+
+
+def check(sync: Sync) -> None:
+    """Refuse a sync that no run could carry out.
+
+    Raises:
+        ConfigurationError: with everything that is wrong and what to write instead.
+    """
+    problems = validate(
+        sync.config,
+        sync.audience.columns,
+        capabilities_of(sync.connection),
+        sync.consent_column,
+    )
+    if problems:
+        raise ConfigurationError(
+            f"{sync.audience.origin}: sync {sync.name}: " + " ".join(problems)
+        )
+
+
+def load(manifest: Path) -> list[Sync]:
+    """Read and check every declared sync, by name.
+
+    Raises:
+        ConfigurationError: something declared cannot be run.
+    """
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    syncs = syncs_in(audiences_of(content), load_connections(connections_file()))
+    for sync in syncs:
+        check(sync)
+    return syncs
+
+
+def relative(path: Path) -> str:
+    """A path as a person in the project would write it."""
+    root = project_root()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,20 @@
+"""What Dagster loads: every topic's definitions, merged."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from dagster_project.defs import ingestion, schedules, sensors, syncs, warehouse
+
+
+@dg.definitions
+def storeroom() -> dg.Definitions:
+    """Read the declarations (dbt manifest, sources, connections) and define the whole graph."""
+    return dg.Definitions.merge(
+        dg.Definitions(executor=dg.in_process_executor),
+        ingestion.definitions(),
+        warehouse.definitions(),
+        syncs.definitions(),
+        schedules.DEFINITIONS,
+        sensors.DEFINITIONS,
+    )

@@ -1,0 +1,1 @@
+"""Dagster definitions by topic: ingestion, warehouse, syncs, schedules, sensors."""

@@ -1,0 +1,163 @@
+"""One asset per audience and connection, so that lineage runs from raw events to each tool.
+
+The syncs of one connection are one step with one spec per audience: a run may take any
+subset, and the connection's pool lets one sender at a time reach the tool.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from dagster_project.declarations import Sync, load
+from dagster_project.progress import announce
+from dagster_project.warehouse import manifest
+from destinations.errors import StoreroomError
+from destinations.paths import audiences_dir, syncs_dir
+from destinations.registry import summary_of
+from destinations.sync.engine import run_sync
+from destinations.sync.report import SyncReport
+
+CADENCE_TAG = "storeroom/cadence"
+ACCOUNTING_CHECK = "accounting"
+REJECTIONS_CHECK = "no_rejected_rows"
+
+
+def asset_key(sync: Sync) -> dg.AssetKey:
+    """``syncs / <connection> / <audience>``."""
+    return dg.AssetKey(["syncs", sync.connection.name, sync.audience.name])
+
+
+def definitions() -> dg.Definitions:
+    """Every declared sync as an asset with its checks.
+
+    Raises:
+        ConfigurationError: a declared sync could not be run.
+    """
+    by_connection: dict[str, list[Sync]] = defaultdict(list)
+    for sync in load(manifest.ensure()):
+        by_connection[sync.connection.name].append(sync)
+    assets = [_sender(name, syncs) for name, syncs in sorted(by_connection.items())]
+    return dg.Definitions(assets=assets)
+
+
+def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
+    by_key = {asset_key(sync): sync for sync in syncs}
+
+    @dg.multi_asset(
+        name=f"sync_{connection}",
+        specs=[_spec(sync) for sync in syncs],
+        check_specs=[spec for sync in syncs for spec in _checks(sync)],
+        can_subset=True,
+        pool=f"connection_{connection}",
+        # The engine retries what a retry can mend; a step retry would only repeat it.
+    )
+    def send(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        failures: list[str] = []
+        for key in sorted(context.selected_asset_keys):
+            sync = by_key[key]
+            try:
+                report = run(sync, context.run_id)
+            except StoreroomError as error:
+                # One sync that cannot run must not keep the connection's others from running.
+                failures.append(f"{sync.name}: {error}")
+                context.log.error(failures[-1])
+                continue
+            context.log.info(f"{sync.name}: {report.accounting()}")
+            if report.status in {"failed", "guarded"}:
+                failures.append(f"{sync.name}: {report.message}")
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata_of(report))
+            yield from check_results(key, report)
+        if failures:
+            raise dg.Failure(" ".join(failures), allow_retries=False)
+
+    return send
+
+
+def run(sync: Sync, run_id: str | None = None, *, dry_run: bool = False) -> SyncReport:
+    """Run one sync against the current snapshot of its audience.
+
+    Raises:
+        StoreroomError: it cannot run as declared, or another process runs it right now.
+    """
+    driver = sync.driver()
+    try:
+        return run_sync(
+            sync.config,
+            driver,
+            sync.consent_column,
+            audiences_dir(),
+            syncs_dir(),
+            datetime.now(UTC),
+            on_progress=lambda done, total: announce("sync", sync.name, done, total),
+            dry_run=dry_run,
+        )
+    finally:
+        driver.close()
+
+
+def _spec(sync: Sync) -> dg.AssetSpec:
+    destination = summary_of(sync.connection.destination)
+    owner = sync.audience.owner
+    return dg.AssetSpec(
+        asset_key(sync),
+        deps=[dg.AssetKey(["audiences", sync.audience.name])],
+        description=f"{sync.audience.description}\n\nKept in {destination.name} "
+        f"({sync.config.mode}, {sync.config.cadence}).",
+        group_name="syncs",
+        kinds={sync.connection.destination},
+        owners=[owner if "@" in owner else f"team:{owner}"] if owner else [],
+        tags={CADENCE_TAG: sync.config.cadence, "storeroom/connection": sync.connection.name},
+        metadata={
+            "mode": sync.config.mode,
+            "destination": destination.name,
+            "documentation": dg.MetadataValue.url(destination.docs),
+        },
+        skippable=True,
+    )
+
+
+def _checks(sync: Sync) -> list[dg.AssetCheckSpec]:
+    key = asset_key(sync)
+    return [
+        dg.AssetCheckSpec(
+            ACCOUNTING_CHECK,
+            asset=key,
+            description="Rows read = delivered + unchanged + filtered + withheld + rejected + deferred.",
+        ),
+        dg.AssetCheckSpec(
+            REJECTIONS_CHECK,
+            asset=key,
+            description="Every row was taken by the destination.",
+        ),
+    ]
+
+
+def check_results(key: dg.AssetKey, report: SyncReport) -> Iterator[dg.AssetCheckResult]:
+    """The two checks of a sync, from what it counted."""
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=ACCOUNTING_CHECK,
+        passed=report.balanced,
+        metadata={"accounting": report.accounting()},
+    )
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=REJECTIONS_CHECK,
+        passed=report.rejected == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rejected": report.rejected, "reasons": dg.MetadataValue.json(report.reasons)},
+    )
+
+
+def metadata_of(report: SyncReport) -> dict[str, object]:
+    """What one run of a sync counted; the numbers plot over time in the UI."""
+    return {
+        **{name: value for name, value in report.as_row().items() if value is not None},
+        "accounting": report.accounting(),
+    }

@@ -1,0 +1,140 @@
+"""dbt's models as assets, grouped by folder, and the audiences published from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
+
+from dagster_project.progress import announce
+from dagster_project.settings import first_partition_day
+from dagster_project.warehouse import environment, manifest
+from dagster_project.warehouse.publish import publish_audiences
+from dagster_project.warehouse.writer import wait_for_writer
+from destinations.paths import project_root, warehouse_path
+
+DAILY_PARTITIONS = dg.DailyPartitionsDefinition(start_date=first_partition_day())
+PARTITIONED_TAG = "partitioned_daily"
+
+
+class Translator(DagsterDbtTranslator):
+    """Asset keys and groups follow the folder a model stands in."""
+
+    def __init__(self) -> None:
+        super().__init__(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([folder_of(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        return folder_of(dbt_resource_props)
+
+    def get_tags(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, str]:
+        if PARTITIONED_TAG in dbt_resource_props.get("tags", []):
+            return {"partitioned": "daily"}
+        return {}
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str] | None:
+        owner = dbt_resource_props.get("config", {}).get("meta", {}).get("owner")
+        return [owner if "@" in owner else f"team:{owner}"] if owner else None
+
+
+def folder_of(props: Mapping[str, Any]) -> str:
+    """The folder under ``models/`` (or the resource's kind): staging, identity, segments …"""
+    parts: list[str] = props["fqn"]
+    return parts[1] if len(parts) > 2 else props["resource_type"]
+
+
+def definitions() -> dg.Definitions:
+    """The dbt project as two steps: everything, and the models that a backfill by date redoes."""
+    path = manifest.ensure()
+    project = DbtProject(project_root() / "dbt", profiles_dir=project_root() / "dbt")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    translator = Translator()
+
+    @dbt_assets(
+        name="warehouse",
+        manifest=content,
+        project=project,
+        dagster_dbt_translator=translator,
+        exclude=f"tag:{PARTITIONED_TAG}",
+        pool="warehouse",
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    )
+    def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        wait_for_writer(warehouse_path())
+        yield from _build(context, dbt, ["build"], total=_selected_count(content))
+        names = {
+            key.path[-1] for key in context.selected_asset_keys if key.path[0] == "audiences"
+        }
+        for snapshot in publish_audiences(sorted(names)):
+            context.log.info(
+                f"Published {snapshot.audience} {snapshot.version}: {snapshot.rows:,} rows"
+            )
+            context.add_asset_metadata(
+                asset_key=dg.AssetKey(["audiences", snapshot.audience]),
+                metadata={
+                    "rows": snapshot.rows,
+                    "snapshot": snapshot.version,
+                    "path": dg.MetadataValue.path(str(snapshot.path)),
+                },
+            )
+
+    @dbt_assets(
+        name="event_days",
+        manifest=content,
+        project=project,
+        dagster_dbt_translator=translator,
+        select=f"tag:{PARTITIONED_TAG}",
+        partitions_def=DAILY_PARTITIONS,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="warehouse",
+    )
+    def event_days(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        wait_for_writer(warehouse_path())
+        window = context.partition_time_window
+        days = {
+            "min_date": window.start.date().isoformat(),
+            "max_date": (window.end - timedelta(days=1)).date().isoformat(),
+        }
+        yield from _build(context, dbt, ["build", "--vars", json.dumps(days)], total=0)
+
+    return dg.Definitions(
+        assets=[warehouse, event_days],
+        resources={"dbt": _dbt(project)},
+    )
+
+
+def _dbt(project: DbtProject) -> DbtCliResource:
+    import os
+
+    os.environ.update(environment())
+    return DbtCliResource(project_dir=project, profiles_dir=str(Path(project.profiles_dir or "")))
+
+
+def _selected_count(content: Mapping[str, Any]) -> int:
+    kinds = {"model", "seed", "test", "unit_test", "snapshot"}
+    return sum(node["resource_type"] in kinds for node in content["nodes"].values())
+
+
+def _build(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, arguments: list[str], total: int
+) -> Iterator[Any]:
+    """Run dbt and pass its events on, announcing each node as it finishes."""
+    for done, event in enumerate(dbt.cli(arguments, context=context).stream(), start=1):
+        name = getattr(event, "asset_key", None) or getattr(event, "output_name", "")
+        announce("warehouse", str(getattr(name, "path", [name])[-1]), done, max(done, total))
+        yield event
