@@ -1,0 +1,148 @@
+"""A plausible shop, one day of files at a time.
+
+Day 1 is the first load of a shop that has traded for half a year: its ERP and CRM hand
+over all they know, its web and app collectors the last two weeks. Every later day
+brings that day's calls, orders, refunds and changed customers. What a day holds
+depends on the seed, the number of people and the day alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from dagster_project.demo import files
+from dagster_project.demo.calls import visit_calls
+from dagster_project.demo.flaws import KINDS, flawed
+from dagster_project.demo.people import COLLECTED_FROM, population
+from dagster_project.demo.visits import (
+    REFUND_WITHIN,
+    customers,
+    delivered_on,
+    history_orders,
+    order_lines,
+    visits,
+)
+
+START = date(2026, 1, 5)
+_SLICE = 25_000  # people at a time: bounds the memory whatever the population
+_CUT_LINES = 200
+
+
+@dataclass(frozen=True)
+class DemoDay:
+    """What one day's files hold."""
+
+    day: int
+    date: date
+    files: tuple[Path, ...]
+    calls: dict[str, int]
+    """Good calls by source, copies included: an order is one call, whatever its lines."""
+    bad: dict[str, int]
+    """Lines to be rejected, by kind of flaw; ``truncated_file`` counts files, not lines."""
+    repeated: int
+    """Of ``calls``, those whose message id stands in the same file already."""
+    resent: int
+    """Of ``calls``, those delivered the day before already."""
+    late: int
+    """Of ``calls``, those that happened on an earlier day (an app that was offline)."""
+
+
+def generate(
+    landing: Path, day: int, users: int = 2000, seed: int = 7, start: date = START
+) -> DemoDay:
+    """Write the files of one day under ``landing``; again gives the same bytes.
+
+    ``day`` counts from 1, which is the date ``start``; ``users`` is the number of people who
+    ever come, some of them on later days.
+
+    Raises:
+        ValueError: ``day`` is below 1 or ``users`` below 0.
+    """
+    if day < 1 or users < 0:
+        raise ValueError(f"day counts from 1 and users from 0, not day={day}, users={users}")
+    today = start + timedelta(days=day - 1)
+    web, app = landing / f"web/{today}.jsonl.gz", landing / f"app/{today}.jsonl.zst"
+    erp, crm = landing / f"erp/orders-{today}.csv", landing / f"crm/customers-{today}.parquet"
+    count: Counter[str] = Counter()
+    bad: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
+    cut = pl.DataFrame(schema={"line": pl.String})
+    nobody = _Slice.of(0, 0, day, seed, start)
+    with ExitStack() as stack:
+        add_web = stack.enter_context(files.gzip_lines(web))
+        add_app = stack.enter_context(files.zstd_lines(app))
+        add_erp = stack.enter_context(files.csv(erp, nobody.orders.columns))
+        add_crm = stack.enter_context(files.parquet(crm, nobody.customers))
+        for first in range(0, users, _SLICE):
+            part = _Slice.of(first, min(first + _SLICE, users), day, seed, start)
+            browsed = part.calls.filter(~pl.col("app"))
+            flaws = flawed(browsed)
+            add_web(pl.concat([browsed.select("line"), *flaws.values()]))
+            add_app(part.calls.filter("app").select("line"))
+            add_erp(part.orders)
+            add_crm(part.customers)
+            bad.update({kind: rows.height for kind, rows in flaws.items()})
+            count.update(part.count())
+            cut = browsed.select("line").head(_CUT_LINES) if first == 0 else cut
+    written = [web, app, erp, crm]
+    if day == 1:
+        written.append(_cut_upload(landing / f"web/{today}-upload-2.jsonl.gz", cut))
+    sources = ("web", "app", "erp", "crm")
+    return DemoDay(
+        day=day,
+        date=today,
+        files=tuple(written),
+        calls={source: count[source] for source in sources},
+        bad={**bad, "truncated_file": len(written) - len(sources)},
+        repeated=count["repeated"],
+        resent=count["resent"],
+        late=count["late"],
+    )
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One day of some of the people."""
+
+    calls: pl.DataFrame
+    orders: pl.DataFrame
+    customers: pl.DataFrame
+
+    @staticmethod
+    def of(first: int, last: int, day: int, seed: int, start: date) -> _Slice:
+        people = population(first, last, seed)
+        earliest = COLLECTED_FROM if day == 1 else max(day - REFUND_WITHIN, COLLECTED_FROM)
+        found = visits(people, earliest, day)
+        placed = found.filter("orders")
+        if earliest - REFUND_WITHIN < COLLECTED_FROM:
+            placed = pl.concat([history_orders(people), placed], how="diagonal")
+        return _Slice(
+            calls=visit_calls(delivered_on(found, day), start),
+            orders=order_lines(placed, day, start),
+            customers=customers(people, day, start),
+        )
+
+    def count(self) -> dict[str, int]:
+        copy = self.calls["copy"]
+        return {
+            "web": self.calls.height - int(self.calls["app"].sum()),
+            "app": int(self.calls["app"].sum()),
+            "erp": self.orders.n_unique(["order_id", "status"]),
+            "crm": self.customers.height,
+            "repeated": int((copy == "repeated").sum()),
+            "resent": int((copy == "resent").sum()),
+            "late": int(self.calls["late"].sum()),
+        }
+
+
+def _cut_upload(path: Path, lines: pl.DataFrame) -> Path:
+    """An upload that broke off and was begun anew: nothing in it that the whole file lacks."""
+    text = files.zipped(files.as_text(lines))
+    with files.appearing(path) as file:
+        file.write(text[: len(text) * 3 // 5])
+    return path
