@@ -1,0 +1,206 @@
+"""``storeroom demo``: a shop's first two days, from raw events to several destinations."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import dagster as dg
+import duckdb
+import orjson
+from cyclopts import App, Parameter, validators
+from rich.table import Table
+
+from dagster_project.cli.execute import Summary, load_definitions, run_job
+from dagster_project.cli.output import Exit, err, out, print_json, progress_bar
+from dagster_project.demo import generate
+from destinations.connections import SANDBOX_URL_VARIABLE
+from destinations.errors import ConfigurationError
+from destinations.paths import landing_dir, sandbox_dir, state_dir, warehouse_path
+
+app = App(help_format="plaintext")
+
+MARKER = "demo.json"
+ACCOUNT = ("delivered", "unchanged", "filtered", "withheld", "rejected", "deferred")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one run of the demo came to."""
+
+    title: str
+    summary: Summary
+    seconds: float
+    sizes: dict[str, int]
+    """Rows of ``profiles`` and of each segment."""
+
+
+@app.default
+def run(
+    *,
+    users: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 2000,
+    days: Annotated[int, Parameter(validator=validators.Number(gte=1))] = 2,
+    seed: int = 7,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> Exit:
+    """Generate a shop's events day by day, run everything, and show what travelled.
+
+    The last run has nothing new and sends nothing. Runs again from scratch each time;
+    it never touches a state folder that a demo did not make.
+
+    Parameters
+    ----------
+    users
+        People in the shop's population.
+    days
+        Days to play, one run each.
+    seed
+        The same seed makes the same shop.
+    json
+        Print one JSON object per run instead of the table.
+    """
+    _fresh_state(users=users, days=days, seed=seed)
+    stages = []
+    with _sandbox(), progress_bar(quiet=json):
+        definitions = load_definitions()
+        for day in range(1, days + 1):
+            generate(landing_dir(), day, users=users, seed=seed)
+            stages.append(_stage(definitions, f"day {day}"))
+            if not stages[-1].summary.success:
+                break
+        else:
+            stages.append(_stage(definitions, "nothing new"))
+    if json:
+        print_json(_as_json(stage) for stage in stages)
+    else:
+        out.print(_table(stages))
+    failures = [error for stage in stages for error in stage.summary.errors]
+    for error in failures:
+        err.print(f"Failed: {error}", style="red", markup=False, soft_wrap=True)
+    if failures or not all(stage.summary.success for stage in stages):
+        return Exit.FAILED
+    if not json:
+        out.print(
+            "\nLook at the lineage with `dagster dev`, and at what the destinations hold with "
+            "`storeroom sandbox`."
+        )
+    return Exit.DONE
+
+
+def _fresh_state(**made_with: int) -> None:
+    state = state_dir()
+    marker = state / MARKER
+    if state.exists() and any(state.iterdir()) and not marker.exists():
+        raise ConfigurationError(
+            f"{state} holds state that no demo made; the demo would have to replace it.",
+            "Set STOREROOM_STATE to another folder, or remove this one yourself.",
+        )
+    if state.exists():
+        for entry in state.iterdir():
+            if entry.name != MARKER:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    state.mkdir(parents=True, exist_ok=True)
+    marker.write_bytes(
+        orjson.dumps({**made_with, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    )
+
+
+@contextmanager
+def _sandbox() -> Iterator[None]:
+    """A sandbox of the demo's own on a free port, beside any that already runs."""
+    from destinations.sandbox import serve
+
+    before = os.environ.get(SANDBOX_URL_VARIABLE)
+    with serve(0, sandbox_dir()) as server:
+        os.environ[SANDBOX_URL_VARIABLE] = server.url
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[SANDBOX_URL_VARIABLE]
+            else:
+                os.environ[SANDBOX_URL_VARIABLE] = before
+
+
+def _stage(definitions: dg.Definitions, title: str) -> Stage:
+    started = time.monotonic()
+    summary = run_job(definitions, "everything", tags={"storeroom/started_by": "demo"})
+    return Stage(title, summary, time.monotonic() - started, _sizes() if summary.success else {})
+
+
+def _sizes() -> dict[str, int]:
+    with duckdb.connect(str(warehouse_path()), read_only=True) as warehouse:
+        segments = warehouse.execute(
+            "select table_name from information_schema.tables "
+            "where table_schema = 'segments' order by table_name"
+        ).fetchall()
+        tables = ["profiles.profiles", *(f"segments.{name}" for (name,) in segments)]
+        return {
+            table: warehouse.execute(f"select count(*) from {table}").fetchall()[0][0]  # noqa: S608
+            for table in tables
+        }
+
+
+def _table(stages: list[Stage]) -> Table:
+    table = Table(title="The demo shop", title_justify="left", header_style="bold")
+    table.add_column("")
+    for stage in stages:
+        table.add_column(stage.title, justify="right", overflow="fold")
+
+    def line(label: str, *cells: str) -> None:
+        table.add_row(label, *cells)
+
+    def number(key: tuple[str, str], name: str) -> list[str]:
+        return [f"{s.summary.materialised.get(key, {}).get(name, 0):,}" for s in stages]
+
+    line("landing files loaded", *number(("raw", "loaded_files"), "files"))
+    line("events", *number(("raw", "events"), "events"))
+    line("rejected lines", *number(("raw", "rejected_events"), "rejected"))
+    for place in stages[-1].sizes or stages[0].sizes:
+        kind, _, name = place.partition(".")
+        label = "profiles" if kind == "profiles" else f"segment {name}"
+        line(label, *(f"{stage.sizes.get(place, 0):,}" for stage in stages))
+    table.add_section()
+    by_sync = [{row["sync"]: row for row in stage.summary.syncs()} for stage in stages]
+    for name in sorted({name for rows in by_sync for name in rows}):
+        line(f"sync {name}", *(_account(rows.get(name)) for rows in by_sync))
+    table.add_section()
+    line(
+        "requests, writes",
+        *(f"{sum(row['requests'] for row in rows.values()):,}" for rows in by_sync),
+    )
+    line("seconds", *(f"{stage.seconds:.1f}" for stage in stages))
+    return table
+
+
+def _account(row: dict[str, Any] | None) -> str:
+    """``read = delivered + …``, zero terms left out, removals and requests behind it."""
+    if row is None:
+        return "-"
+    terms = [f"{row[name]:,} {name}" for name in ACCOUNT if row[name]]
+    text = f"{row['rows_read']:,} = {' + '.join(terms) or '0'}"
+    if row["removed"]:
+        text += f"; {row['removed']:,} removed"
+    return text
+
+
+def _as_json(stage: Stage) -> dict[str, Any]:
+    return {
+        "stage": stage.title,
+        "success": stage.summary.success,
+        "seconds": round(stage.seconds, 2),
+        "sizes": stage.sizes,
+        "ingest": {
+            **stage.summary.materialised.get(("raw", "events"), {}),
+            **stage.summary.materialised.get(("raw", "rejected_events"), {}),
+            **stage.summary.materialised.get(("raw", "loaded_files"), {}),
+        },
+        "syncs": stage.summary.syncs(),
+        "errors": stage.summary.errors,
+    }
