@@ -10,7 +10,7 @@ from datetime import date
 
 import polars as pl
 
-from dagster_project.demo.catalogue import CURRENCY
+from dagster_project.demo.catalogue import CURRENCY, amount
 from dagster_project.demo.chance import at_index, chance
 from dagster_project.demo.people import CONSENTS, state_on
 from dagster_project.demo.visits import items, moment
@@ -37,9 +37,9 @@ def visit_calls(landed: pl.DataFrame, start: date) -> pl.DataFrame:
     value = (
         added.filter(pl.col("copy") != "repeated")
         .group_by("visit")
-        .agg(value=(pl.col("cents") * pl.col("quantity")).sum() / 100)
+        .agg(value=amount((pl.col("cents") * pl.col("quantity")).sum()))
     )
-    bought = landed.filter("checkout").join(value, on="visit", how="left")
+    bought = landed.filter("checkout").join(value, on="visit", how="left", maintain_order="left")
     return pl.concat(
         [
             _opening(landed, start),
@@ -66,7 +66,7 @@ def visit_calls(landed: pl.DataFrame, start: date) -> pl.DataFrame:
 
 
 def _product() -> list[pl.Expr]:
-    price = (pl.col("cents") / 100).alias("price")
+    price = amount(pl.col("cents")).alias("price")
     return [pl.col("product_id"), pl.col("name"), pl.col("category"), price]
 
 
@@ -133,7 +133,7 @@ def _identify(rows: pl.DataFrame, start: date) -> pl.DataFrame:
         .then(pl.format(" {} ", email))
         .otherwise(email)
     )
-    choices = pl.struct(**{purpose: f"consent_{purpose}" for purpose in CONSENTS})
+    choices = pl.struct(pl.col(f"consent_{purpose}").alias(purpose) for purpose in CONSENTS)
     consent = pl.when("asked").then(pl.struct(categoryPreferences=choices))
     traits = pl.struct(typed.alias("email"), "first_name", "last_name", "phone", "country")
     return _encode(

@@ -18,20 +18,21 @@ _CATEGORIES = {
 }
 _FINISHES = ["Oak", "Slate", "Ivory", "Copper", "Moss", "Indigo", "Clay", "Smoke"]
 
-FIRST_NAMES = """
+_FIRST_NAMES = """
 Ada Alan Alice Amara Anna Anton Aziz Beatriz Boris Carla Chloe Clara Daan David Diego Edith Elif
 Emil Emma Erik Fatima Felix Finn Freya Grace Hana Hugo Ida Ines Ivan Jana Jonas Julia Kai Karim
 Lara Leila Leo Lina Lotte Louis Luca Maja Marco Marie Mateo Mila Mohamed Nina Noah Nora Olga
 Oscar Otto Paula Pavel Priya Rosa Ruth Samuel Sara Sofia Sven Tara Theo Tim Vera Victor Yara Zoe
-""".split()
+"""
 
-LAST_NAMES = """
+_LAST_NAMES = """
 Adler Almeida Andersen Bakker Bauer Becker Bernard Bianchi Borg Brandt Castro Chen Costa Cruz
 Dubois Eriksen Evans Ferrari Fischer Fontaine Garcia Greco Haas Hansen Hoffmann Horvat Hughes
 Ivanov Jansen Jensen Kaya Keller Khan Klein Kowalski Larsen Lefevre Lopez Marino Martin Meyer
 Moreau Murphy Nagy Nielsen Novak Olsen Osman Patel Peeters Pereira Petrov Ricci Rossi Roux
 Santos Schmidt Silva Smit Sousa Taylor Toth Vargas Visser Vogel Wagner Walsh Weber Wolf Yilmaz
-""".split()
+"""
+FIRST_NAMES, LAST_NAMES = _FIRST_NAMES.split(), _LAST_NAMES.split()
 
 
 def products() -> pl.DataFrame:
@@ -48,9 +49,14 @@ def products() -> pl.DataFrame:
         product_id=pl.format("SKU-{}", number + 1000),
         name=pl.format("{} {}", at_index(_FINISHES, number // len(nouns)), at_index(nouns, noun)),
         category=at_index(categories, noun),
-        # Most things cost 10 to 60, a few some hundreds; prices end in 90.
-        cents=((8 + 14 / (unit(key, "price") + 0.04)).cast(pl.Int64) * 100 + 90),
+        # Most things cost 15 to 60, a few some hundreds; prices end in 90.
+        cents=((4 + 12 / (unit(key, "price") + 0.03)).cast(pl.Int64) * 100 + 90),
     )
+
+
+def amount(cents: pl.Expr) -> pl.Expr:
+    """Cents as a JSON number (Float64): 31.9, and not the 31.900000000000002 of a division."""
+    return (cents / 100).round(2)
 
 
 def product_of(key: pl.Expr) -> pl.Expr:

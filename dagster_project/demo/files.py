@@ -45,7 +45,7 @@ def as_text(rows: pl.DataFrame) -> memoryview:
 
 
 def zipped(text: bytes | memoryview) -> bytes:
-    """gzip without a clock in its header, so that the same text is the same file."""
+    """Compress with gzip, without a clock in its header, so that the same text is the same file."""
     return gzip.compress(text, compresslevel=1, mtime=0)
 
 

@@ -8,6 +8,7 @@ depends on the seed, the number of people and the day alone.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class DemoDay:
     bad: dict[str, int]
     """Lines to be rejected, by kind of flaw; ``truncated_file`` counts files, not lines."""
     repeated: int
-    """Of ``calls``, those whose message id stands in the same file already."""
+    """Of ``calls``, those whose message id stands in the same day's files already."""
     resent: int
     """Of ``calls``, those delivered the day before already."""
     late: int
@@ -91,7 +92,9 @@ def generate(
             cut = browsed.select("line").head(_CUT_LINES) if first == 0 else cut
     written = [web, app, erp, crm]
     if day == 1:
-        written.append(_cut_upload(landing / f"web/{today}-upload-2.jsonl.gz", cut))
+        written.append(landing / f"web/{today}-upload-2.jsonl.gz")
+        readable = _cut_upload(written[-1], cut)
+        count.update({"web": readable, "repeated": readable})
     sources = ("web", "app", "erp", "crm")
     return DemoDay(
         day=day,
@@ -140,9 +143,13 @@ class _Slice:
         }
 
 
-def _cut_upload(path: Path, lines: pl.DataFrame) -> Path:
-    """An upload that broke off and was begun anew: nothing in it that the whole file lacks."""
+def _cut_upload(path: Path, lines: pl.DataFrame) -> int:
+    """An upload that broke off and was begun anew: nothing in it that the whole file lacks.
+
+    Returns how many whole lines can still be read of it.
+    """
     text = files.zipped(files.as_text(lines))
+    broken = text[: len(text) * 3 // 5]
     with files.appearing(path) as file:
-        file.write(text[: len(text) * 3 // 5])
-    return path
+        file.write(broken)
+    return zlib.decompressobj(wbits=31).decompress(broken).count(b"\n")

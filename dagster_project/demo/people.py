@@ -52,7 +52,7 @@ def population(first: int, last: int, seed: int) -> pl.DataFrame:
         .with_columns(
             user_id=pl.format("u-{}", pl.col("person") + 100_000),
             # A few come every other day, most a few times a year.
-            rate=(0.03 * (unit(key, "rate") + 1e-4) ** -0.5).clip(0.0, 0.6),
+            rate=(0.065 * (unit(key, "rate") + 1e-4) ** -0.5).clip(0.0, 0.6),
             arrives=pl.when(old)
             .then(FIRST_DAY + below(key, "arrives", COLLECTED_FROM - FIRST_DAY))
             .when(recent)
@@ -100,7 +100,7 @@ def state_on(day: pl.Expr) -> dict[str, pl.Expr]:
     """
     key = pl.col("key")
     phones, phone_changed = _version("phone", day, 60, 240)
-    choices, consent_changed = _version("consent", day, 60, 240)
+    choices, consent_changed = _version("consent", day, 30, 150)
     number = pl.col("person") * _PHONES_PER_PERSON + phones % _PHONES_PER_PERSON
     area = at_index(_AREAS, (number // _NUMBERS_PER_AREA) % len(_AREAS))
     local = (2_000_000 + number % _NUMBERS_PER_AREA).cast(pl.String)

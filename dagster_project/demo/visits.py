@@ -6,17 +6,17 @@ from datetime import date
 
 import polars as pl
 
-from dagster_project.demo.catalogue import product_of, products, quantity_of
+from dagster_project.demo.catalogue import CURRENCY, product_of, products, quantity_of
 from dagster_project.demo.chance import at_index, below, chance, combine, draw, unit
 from dagster_project.demo.people import COLLECTED_FROM, device_id, state_on
 
 LATEST = 3
 """An app that was offline hands its visit in at most this many days later."""
 REFUND_WITHIN = 7
-_REFUNDED = 0.07
+_REFUNDED, _RETURNER, _RETURNED = 0.05, 0.05, 0.6  # orders; people; orders of those people
 _RESENT = 0.01
 _REPEATED = 0.006
-_HISTORY_ORDERS = 0.32  # orders per visit, before collection began
+_HISTORY_ORDERS = 0.25  # orders per visit, before collection began
 _HOUR = 3_600_000
 _DAY = 24 * _HOUR
 
@@ -41,7 +41,7 @@ def visits(people: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
     days = pl.select(day=pl.int_range(first_day, last_day + 1, dtype=pl.Int64))
     came = (
         people.select("person", "key", "rate", "arrives", "signs_up", "leaves")
-        .join(days, how="cross")
+        .join(days, how="cross", maintain_order="left_right")
         .filter(day >= pl.col("arrives"), day <= pl.col("leaves").fill_null(day))
         .select(
             "person",
@@ -53,7 +53,7 @@ def visits(people: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
         .filter(pl.col("sure") | (unit(visit, "comes") < pl.col("rate")))
         .select("person", "day", "visit")
     )
-    orders = pl.col("checkout") & pl.col("logs_in") & chance(visit, "orders", 0.7)
+    orders = pl.col("checkout") & pl.col("logs_in") & chance(visit, "orders", 0.85)
     browser = pl.when(pl.col("second_browser") & chance(visit, "second browser", 0.3)).then(2)
     return (
         came.join(people, on="person", how="left", maintain_order="left")
@@ -66,7 +66,7 @@ def visits(people: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
         )
         .with_columns(
             logs_in=pl.col("signs_up_now") | (pl.col("known") & chance(visit, "logs in", 0.6)),
-            adds=pl.when(chance(visit, "adds", 0.4)).then(basket_size(visit)).otherwise(0),
+            adds=pl.when(chance(visit, "adds", 0.5)).then(basket_size(visit)).otherwise(0),
             delivered=day
             + pl.when(pl.col("app") & chance(visit, "late", 0.04))
             .then(1 + below(visit, "late by", LATEST))
@@ -77,7 +77,7 @@ def visits(people: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
         )
         # What is added was looked at first.
         .with_columns(views=pl.max_horizontal("views", "adds"))
-        .with_columns(checkout=(pl.col("adds") > 0) & chance(visit, "checkout", 0.65))
+        .with_columns(checkout=(pl.col("adds") > 0) & chance(visit, "checkout", 0.7))
         .with_columns(orders=orders)
     )
 
@@ -167,11 +167,14 @@ def order_lines(placed: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
     ordered = moment(start, placed_on, pl.col("begins") + _HOUR // 2)
     refund_day = placed_on + 1 + below(visit, "refund after", REFUND_WITHIN)
     refunded = moment(start, refund_day, 6 * _HOUR + below(visit, "refund at", _HOUR))
+    # Some people send back most of what they buy.
+    returner = chance(pl.col("key"), "returner", _RETURNER)
+    share = pl.when(returner).then(_RETURNED).otherwise(_REFUNDED)
     rows = items(
         placed.with_columns(
             order_id=pl.format("SO-{}-{}", ordered.dt.to_string("%Y%m%d"), pl.col("person")),
             ordered_at=ordered,
-            refunded_at=pl.when(chance(visit, "refund", _REFUNDED)).then(refunded),
+            refunded_at=pl.when(unit(visit, "refund") < share).then(refunded),
             refund_day=refund_day,
         ),
         "adds",
@@ -182,7 +185,7 @@ def order_lines(placed: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
         pl.col("name").alias("product"),
         "quantity",
         (pl.col("cents").cast(pl.Decimal(10, 2)) / 100).cast(pl.Decimal(10, 2)).alias("unit_price"),
-        pl.lit("EUR").alias("currency"),
+        pl.lit(CURRENCY).alias("currency"),
         "ordered_at",
         "refunded_at",
         "day",
@@ -205,7 +208,7 @@ def customers(people: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
     """What the CRM exports on ``day``: customers new or changed that day; on day 1 all of them.
 
     Columns: ``customer_id``, ``email``, ``first_name``, ``last_name``, ``phone``, ``country``,
-    ``segment`` (``business`` or ``consumer``) String, ``consent_<purpose>`` Boolean,
+    ``customer_type`` (``business`` or ``consumer``) String, ``consent_<purpose>`` Boolean,
     ``created_at`` and ``updated_at`` Datetime.
     """
     as_of = pl.lit(day, dtype=pl.Int64)
@@ -223,7 +226,7 @@ def customers(people: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
         pl.when(pl.col("account").is_null())
         .then(pl.lit("consumer"))
         .otherwise(pl.lit("business"))
-        .alias("segment"),
+        .alias("customer_type"),
         "consent_email",
         "consent_sms",
         "consent_ads",
