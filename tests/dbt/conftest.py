@@ -130,6 +130,7 @@ class Warehouse:
                 f"--log-path={self.target}",
             ]
         )
+        release_warehouse()
         if not result.success:
             bad = [
                 f"{r.node.name}: {r.message}"
@@ -146,6 +147,15 @@ class Warehouse:
     def table(self, name: str, columns: str = "*") -> list[tuple[Any, ...]]:
         """All rows in a fixed order, for comparing two warehouses."""
         return self.query(f"select {columns} from {name} order by all")
+
+
+def release_warehouse() -> None:
+    """dbt-duckdb keeps its file open between commands of one process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
+    DuckDBConnectionManager.close_all_connections()
 
 
 @pytest.fixture
