@@ -227,6 +227,8 @@ class Batch(_Part):
 
     rows: int = Field(gt=0)
     bytes: int | None = Field(default=None, gt=0)
+    group_by: tuple[str, ...] = ()
+    """Fields whose values rows of one request share; they may stand outside ``each``."""
     docs: str
 
 

@@ -241,15 +241,16 @@ def placeholders(node: Node | Member | Spread) -> Iterator[Placeholder]:
             yield from placeholders(member)
 
 
-def eaches(node: Node) -> int:
-    """How many ``each`` stand below ``node``."""
+def each_nodes(node: Node) -> list[Each]:
+    """Every ``each`` below ``node``, in order."""
     if isinstance(node, Each):
-        return 1
+        return [node]
     if isinstance(node, Array):
-        return sum(eaches(item) for item in node.items)
+        return [found for item in node.items for found in each_nodes(item)]
     if isinstance(node, Object):
-        return sum(eaches(member.value) for member in node.members if isinstance(member, Member))
-    return 0
+        members = [member.value for member in node.members if isinstance(member, Member)]
+        return [found for value in members for found in each_nodes(value)]
+    return []
 
 
 def _placeholder(inner: str) -> Placeholder:
@@ -298,7 +299,7 @@ def _each(value: dict[Any, Any], path: tuple[str | int, ...]) -> Each:
         others = ", ".join(str(key) for key in value if key != EACH)
         raise TemplateError(f"`each` stands alone in its mapping, beside it stands {others}", path)
     item = parse_body(value[EACH], (*path, EACH))
-    if eaches(item):
+    if each_nodes(item):
         raise TemplateError("one `each` cannot stand within another", path)
     return Each(item)
 

@@ -1,0 +1,270 @@
+"""Body templates as Polars expressions that write JSON and form text.
+
+A body is text glued from fragments, one expression per node of the template:
+no row is ever a Python object. What the fragments say is the same as
+``json.dumps`` of the template filled in by hand (the tests hold them to it).
+
+Nulls, by the operation's ``nulls``:
+
+========  =======================  ===============================
+policy    a key whose value is     an element of an array that is
+          null                     null
+========  =======================  ===============================
+drop      left out                 left out (so is an object of
+                                   which nothing remains)
+send      ``null``                 ``null``
+empty     ``""``                   ``""``
+========  =======================  ===============================
+
+The element that ``each`` writes for a row always stands, whatever it holds:
+answers name rows by its position.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from destinations.language.template import (
+    CUSTOM,
+    FIELDS,
+    Array,
+    Constant,
+    Each,
+    Function,
+    Member,
+    Node,
+    Object,
+    Placeholder,
+    Scalar,
+    Spread,
+    Text,
+    placeholders,
+)
+from destinations.language.values import (
+    Scope,
+    Value,
+    column,
+    fragment,
+    quoted,
+    text,
+    url_escaped,
+    value,
+)
+
+Nulls = Literal["drop", "send", "empty"]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes nodes for one scope and null policy.
+
+    Args:
+        each: what stands for an ``each``; without it, an array of this one row's element.
+    """
+
+    scope: Scope
+    nulls: Nulls = "drop"
+    each: Callable[[Each], pl.Expr] | None = None
+
+    def document(self, node: Node) -> pl.Expr:
+        """The node as a whole JSON text, never null."""
+        return self.json(node).fill_null("null")
+
+    def json(self, node: Node) -> pl.Expr:
+        """The node as JSON text; null where it is null and ``nulls`` is ``drop``."""
+        match node:
+            case Constant(constant):
+                return pl.lit(json.dumps(constant)) if constant is not None else self._filled(None)
+            case Placeholder() if node.is_object:
+                return self._mapped_object(node)
+            case Placeholder():
+                return self._filled(fragment(value(node, self.scope)))
+            case Text():
+                return self._filled(quoted(self.text(node)))
+            case Array(items):
+                elements = [self._element(item) for item in items]
+                return _wrapped("[", _joined(elements, self.nulls == "drop"), "]")
+            case Each():
+                if self.each is not None:
+                    return self.each(node)
+                return _wrapped("[", self.document(node.item), "]")
+            case Object():
+                return _wrapped("{", self._members(node), "}")
+
+    def text(self, node: Scalar) -> pl.Expr:
+        """The node as plain text (paths, headers, form values); null where a part is null."""
+        match node:
+            case Constant(constant):
+                plain = constant if isinstance(constant, str | None) else json.dumps(constant)
+                return pl.lit(plain, dtype=pl.String)
+            case Placeholder() if node.is_object:
+                return self._mapped_object(node)
+            case Placeholder():
+                return text(value(node, self.scope))
+            case Text(parts):
+                return pl.concat_str(
+                    pl.lit(part) if isinstance(part, str) else text(value(part, self.scope))
+                    for part in parts
+                )
+
+    def path(self, node: Scalar) -> pl.Expr:
+        """The node as a part of a URL: constants as they stand, values escaped."""
+        if isinstance(node, Constant):
+            return self.text(node)
+        parts = node.parts if isinstance(node, Text) else (node,)
+        return pl.concat_str(
+            pl.lit(part) if isinstance(part, str) else url_escaped(self.text(part))
+            for part in parts
+        )
+
+    def query(self, pairs: Iterable[tuple[Scalar, Scalar]]) -> pl.Expr:
+        """The pairs as a URL's query, those without a value left out."""
+        return _joined(
+            [_pair(self.text(name), self.text(content)) for name, content in pairs],
+            droppable=True,
+            separator="&",
+        )
+
+    def lines(self, node: Node) -> pl.Expr:
+        """The node as one line of NDJSON; an array as one line for each of its elements."""
+        items = node.items if isinstance(node, Array) else (node,)
+        return _joined([self.document(item) for item in items], droppable=False, separator="\n")
+
+    def form(self, node: Object) -> pl.Expr:
+        """The object as form text; nested objects and arrays become JSON text in one value."""
+        pairs: list[pl.Expr] = []
+        for member in node.members:
+            if isinstance(member, Spread):
+                pairs += [
+                    _pair(pl.lit(key), self._or_empty(self._form_text(item, member.value)))
+                    for key, item in self._entries(member.value, self._literal_keys(node))
+                ]
+            else:
+                pairs.append(_pair(self.text(member.key), self._form_value(member.value)))
+        return _joined(pairs, droppable=True, separator="&")
+
+    def _form_value(self, node: Node) -> pl.Expr:
+        if isinstance(node, Constant | Text) or (
+            isinstance(node, Placeholder) and not node.is_object
+        ):
+            return self._or_empty(self.text(node))
+        return self.json(node)
+
+    def _form_text(self, item: Value, placeholder: Placeholder) -> pl.Expr:
+        return text(_object_value(item, placeholder.functions))
+
+    def _or_empty(self, expr: pl.Expr) -> pl.Expr:
+        return expr if self.nulls == "drop" else expr.fill_null("")
+
+    def _filled(self, expr: pl.Expr | None) -> pl.Expr:
+        """The null policy applied to a fragment."""
+        found = pl.lit(None, dtype=pl.String) if expr is None else expr
+        if self.nulls == "drop":
+            return found
+        return found.fill_null("null" if self.nulls == "send" else '""')
+
+    def _element(self, node: Node) -> pl.Expr:
+        """An array's element; under ``drop`` an object of which nothing remains is null."""
+        if self.nulls != "drop" or not isinstance(node, Object) or not node.members:
+            return self.json(node)
+        members = self._members(node)
+        return pl.when(members != "").then(_wrapped("{", members, "}"))
+
+    def _members(self, node: Object) -> pl.Expr:
+        parts: list[pl.Expr] = []
+        for member in node.members:
+            if isinstance(member, Spread):
+                parts += self._mapped_members(member.value, self._literal_keys(node))
+            else:
+                parts.append(self._member(member))
+        return _joined(parts, self.nulls == "drop")
+
+    def _member(self, member: Member) -> pl.Expr:
+        if isinstance(member.key, Constant):
+            key = pl.lit(json.dumps(str(member.key.value)) + ":")
+        else:
+            key = pl.concat_str(quoted(self.text(member.key)), pl.lit(":"))
+        return pl.concat_str(key, self.json(member.value))
+
+    def _literal_keys(self, node: Object) -> frozenset[str]:
+        """Keys that are the same in every row: a spread does not repeat them."""
+        keys = [member.key for member in node.members if isinstance(member, Member)]
+        return frozenset(
+            str(pl.select(self.text(key)).item())
+            for key in keys
+            if all(self.scope.is_constant(p.name) for p in placeholders(key))
+        )
+
+    def _entries(self, placeholder: Placeholder, taken: frozenset[str]) -> list[tuple[str, Value]]:
+        """Keys and values of ``{fields}`` or ``{custom}``, but for keys that stand beside a spread."""
+        names = self.scope.fields if placeholder.name == FIELDS else self.scope.custom
+        pattern = next((f.argument for f in placeholder.functions if f.name == "keys"), None) or "*"
+        keyed = [(pattern.replace("*", name), column(name, self.scope)) for name in names]
+        return [(key, found) for key, found in keyed if key not in taken]
+
+    def _mapped_members(self, placeholder: Placeholder, taken: frozenset[str]) -> list[pl.Expr]:
+        return [
+            pl.concat_str(
+                pl.lit(json.dumps(key) + ":"),
+                self._filled(fragment(_object_value(found, placeholder.functions))),
+            )
+            for key, found in self._entries(placeholder, taken)
+        ]
+
+    def _mapped_object(self, placeholder: Placeholder) -> pl.Expr:
+        """``{fields}`` or ``{custom}`` where one value stands: an object, pairs, or JSON text."""
+        pairs = next((f.argument for f in placeholder.functions if f.name == "pairs"), None)
+        if pairs:
+            written = self._pairs(placeholder, *pairs.split(","))
+        else:
+            members = self._mapped_members(placeholder, frozenset())
+            written = _wrapped("{", _joined(members, self.nulls == "drop"), "}")
+        if any(function.name == "json" for function in placeholder.functions):
+            return quoted(written)
+        return written
+
+    def _pairs(self, placeholder: Placeholder, name: str, word: str) -> pl.Expr:
+        elements = [
+            pl.concat_str(
+                pl.lit(
+                    "{" + json.dumps(name) + ":" + json.dumps(key) + "," + json.dumps(word) + ":"
+                ),
+                self._filled(fragment(_object_value(found, placeholder.functions))),
+                pl.lit("}"),
+            )
+            for key, found in self._entries(placeholder, frozenset())
+        ]
+        return _wrapped("[", _joined(elements, self.nulls == "drop"), "]")
+
+
+def is_object(node: Node) -> bool:
+    """Whether the node always writes an object or array."""
+    return isinstance(node, Object | Array | Each) or (
+        isinstance(node, Placeholder) and node.name in (FIELDS, CUSTOM)
+    )
+
+
+def _object_value(found: Value, functions: tuple[Function, ...]) -> Value:
+    """A value within ``{fields|string}``: as text where the vendor takes nothing else."""
+    if any(function.name == "string" for function in functions):
+        return Value(text(found), pl.String())
+    return found
+
+
+def _joined(parts: list[pl.Expr], droppable: bool, separator: str = ",") -> pl.Expr:
+    if not parts:
+        return pl.lit("")
+    return pl.concat_str(parts, separator=separator, ignore_nulls=droppable)
+
+
+def _wrapped(before: str, inner: pl.Expr, after: str) -> pl.Expr:
+    return pl.concat_str(pl.lit(before), inner, pl.lit(after))
+
+
+def _pair(key: pl.Expr, content: pl.Expr) -> pl.Expr:
+    return pl.concat_str(url_escaped(key), pl.lit("="), url_escaped(content))

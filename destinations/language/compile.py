@@ -1,0 +1,129 @@
+"""An operation of a spec, ready to turn rows into requests for one connection."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from destinations.driver import HASH, KEY, Operation, delivery_id
+from destinations.language.bodies import Writer
+from destinations.language.normalise import prepare
+from destinations.language.requests import DELIVERY, Request, StepTemplate, each_row, in_batches
+from destinations.language.spec import Batch, OperationSpec, Spec, Step
+from destinations.language.values import Scope, sha256
+
+CHUNK = 50_000
+"""Rows rendered at once: enough for Polars to be quick, few enough to be held."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    rows: pl.DataFrame
+    """The rows as they were given."""
+    request: Request
+
+
+def steps_of(operation: OperationSpec) -> tuple[Step, ...]:
+    """The operation's requests: its steps, or itself."""
+    return operation.steps or (operation,)
+
+
+class Compiled:
+    """One operation for one connection; templates are parsed once.
+
+    Args:
+        settings: the connection's settings, resolved, defaults filled in.
+        audience: its name, for ``{meta.audience}``.
+
+    Raises:
+        TemplateError: a string of the spec does not parse (the loader has refused it before).
+    """
+
+    def __init__(
+        self, spec: Spec, operation: Operation, settings: Mapping[str, Any], audience: str
+    ) -> None:
+        self.operation = operation
+        self.declaration = spec.operations[operation]
+        self.steps = [StepTemplate.of(step, spec.headers) for step in steps_of(self.declaration)]
+        self._fields = spec.fields
+        self._constants = {f"settings.{name}": value for name, value in settings.items()}
+        self._constants["meta.audience"] = audience
+        self._uses_delivery = any(
+            found.name == "meta.delivery" for step in self.steps for _, found in step.placeholders()
+        )
+
+    def prepared(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with their fields typed, normalised and hashed as the requests carry them."""
+        return prepare(rows, self._fields)
+
+    def requests(self, rows: pl.DataFrame) -> Iterator[Rendered]:
+        """The first step's request for every row or batch, in order, losing no row."""
+        batch = self.declaration.batch
+        for group in self._groups(rows, batch):
+            size = CHUNK if batch is None else batch.rows * max(1, CHUNK // batch.rows)
+            for chunk in group.iter_slices(size):
+                if chunk.is_empty():
+                    continue
+                if batch is None:
+                    yield from self._one_each(chunk)
+                else:
+                    yield from self._in_batches(self.steps[0], chunk, batch)
+
+    def following(self, position: int, rows: pl.DataFrame, captures: Mapping[str, Any]) -> Request:
+        """A later step's request for the rows of one delivery.
+
+        Args:
+            captures: what earlier answers gave, ``step.name`` -> value.
+        """
+        whole = Batch(rows=rows.height, docs="")
+        (rendered,) = self._in_batches(self.steps[position], rows, whole, captures)
+        return rendered.request
+
+    def _groups(self, rows: pl.DataFrame, batch: Batch | None) -> list[pl.DataFrame]:
+        by = [name for name in (batch.group_by if batch else ()) if name in rows.columns]
+        return rows.partition_by(by, maintain_order=True) if by and rows.height else [rows]
+
+    def _writer(self, frame: pl.DataFrame, extra: Mapping[str, Any]) -> Writer:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        constants = {**self._constants, "meta.now": now, **extra}
+        scope = Scope(dict(frame.schema), constants, frozenset(self._fields))
+        return Writer(scope, self.declaration.nulls)
+
+    def _one_each(self, rows: pl.DataFrame) -> Iterator[Rendered]:
+        frame = self.prepared(rows)
+        writer = self._writer(frame, {"meta.delivery": self._delivery_of_row(rows)})
+        for position, request in enumerate(each_row(self.steps[0], frame, writer)):
+            yield Rendered(rows.slice(position, 1), request)
+
+    def _in_batches(
+        self,
+        template: StepTemplate,
+        rows: pl.DataFrame,
+        batch: Batch,
+        captures: Mapping[str, Any] | None = None,
+    ) -> Iterator[Rendered]:
+        frame = self.prepared(rows)
+        writer = self._writer(frame, {"meta.delivery": DELIVERY, **(captures or {})})
+
+        def delivery(start: int, end: int) -> str:
+            return delivery_id(self.operation, rows.slice(start, end - start))
+
+        for start, length, request in in_batches(
+            template,
+            frame,
+            writer,
+            rows=batch.rows,
+            size=batch.bytes,
+            delivery=delivery if self._uses_delivery else None,
+        ):
+            yield Rendered(rows.slice(start, length), request)
+
+    def _delivery_of_row(self, rows: pl.DataFrame) -> pl.Expr:
+        """``delivery_id`` of every row by itself, as a column."""
+        content = [pl.col(HASH).fill_null(""), pl.lit("\x1e")] if HASH in rows.columns else []
+        parts = [pl.lit(self.operation.value), pl.col(KEY), pl.lit("\x1e"), *content]
+        return sha256(pl.concat_str(parts)).str.head(32)
