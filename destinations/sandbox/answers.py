@@ -1,0 +1,152 @@
+"""Answers as the spec promises them, built by setting the paths that the spec reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from destinations.language.spec import Answer, NamedRows, Spec
+from destinations.sandbox.routes import Route
+
+ITSELF = "@"
+POSITION = "#"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of one row of a request."""
+
+    key: str | None
+    fields: dict[str, Any]
+    remote_id: str | None = None
+    refusal: str | None = None
+    """The vendor's words where the row is refused."""
+
+    def value(self, name: str) -> Any:
+        """The value that names the row in an answer."""
+        if name == "meta.key":
+            return self.key
+        return self.remote_id if name == "remote_id" else self.fields.get(name)
+
+
+def names_refusals(answer: Answer) -> bool:
+    """Whether an answer can say that some of a request's rows were refused."""
+    return answer.rejected is not None or bool(answer.count or answer.refused_count)
+
+
+def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
+    """The answer to a request whose rows were taken, apart from those refused by row."""
+    answer = route.answer
+    refused = sum(verdict.refusal is not None for verdict in verdicts)
+    body: Any = {}
+    for path, expected in answer.body.items():
+        if expected is not None:
+            body = place(body, path, expected)
+    lists: dict[str, list[Any]] = {}
+    for named, wanted in ((answer.accepted, False), (answer.rejected, True)):
+        if named is not None:
+            _name_rows(lists.setdefault(named.at, []), named, verdicts, refused=wanted)
+    for path, elements in lists.items():
+        body = elements if path in ("", ITSELF) else place(body, path, elements)
+    if answer.count:
+        # Beside a count of refusals vendors count what they received.
+        body = place(body, answer.count, len(verdicts) - (0 if answer.refused_count else refused))
+    if answer.refused_count:
+        body = place(body, answer.refused_count, refused)
+    if len(verdicts) == 1:
+        remote_id = verdicts[0].remote_id
+        for name, path in answer.capture.items():
+            body = place(body, path, remote_id or f"sandbox-{name}")
+        if answer.id and remote_id is not None:
+            body = place(body, answer.id, remote_id)
+    status = 207 if refused and 207 in answer.status else answer.status[0]
+    return status, None if status == 204 else body
+
+
+def failure(
+    spec: Spec,
+    route: Route | None,
+    text: str,
+    status: int,
+    means: Literal["reject", "auth", "retry", "accept"] | None = None,
+    *,
+    exactly: bool = False,
+) -> tuple[int, Any]:
+    """An error in the vendor's shape.
+
+    Where a rule of the spec says what ``means`` looks like, it looks like that: the rule's
+    status instead of ``status``, unless the status is to be ``exactly`` the one given.
+    """
+    rules = route.errors if route else spec.errors
+    rule = next(
+        (
+            one
+            for one in rules
+            if one.means == means and (not exactly or not one.status or status in one.status)
+        ),
+        None,
+    )
+    body: Any = {}
+    if rule is not None:
+        status = rule.status[0] if rule.status and not exactly else status
+        for path, expected in rule.body.items():
+            if expected is not None:
+                body = place(body, path, expected)
+    return status, place(body, spec.message or "message", text)
+
+
+def false_success(route: Route, text: str, verdicts: list[Verdict]) -> tuple[int, Any]:
+    """A success status whose body says that nothing was taken."""
+    answer = route.answer
+    refused = [replace(verdict, remote_id=None, refusal=text) for verdict in verdicts]
+    _, body = success(route, refused)
+    body = body if isinstance(body, dict) else {}
+    for path, expected in answer.body.items():
+        body = place(body, path, not expected if isinstance(expected, bool) else text)
+    if not names_refusals(answer) and not answer.body:
+        body["errors"] = [{"message": text}]
+    return answer.status[0], body
+
+
+def place(document: Any, path: str, value: Any) -> Any:
+    """``document`` with ``value`` at a dotted path; numbers in it are positions of an array."""
+    if path in ("", ITSELF):
+        return value
+    head, _, rest = path.partition(".")
+    if head.isdigit():
+        array = document if isinstance(document, list) else []
+        position = int(head)
+        array += [{} for _ in range(position + 1 - len(array))]
+        array[position] = place(array[position], rest, value)
+        return array
+    members = document if isinstance(document, dict) else {}
+    members[head] = place(members.get(head), rest, value)
+    return members
+
+
+def _name_rows(
+    elements: list[Any], named: NamedRows, verdicts: list[Verdict], *, refused: bool
+) -> None:
+    if named.index == POSITION:
+        elements += [{} for _ in range(len(verdicts) - len(elements))]
+    for position, verdict in enumerate(verdicts):
+        if (verdict.refusal is not None) != refused:
+            continue
+        if named.index == POSITION:
+            elements[position] = _element(named, position, verdict, elements[position])
+        else:
+            elements.append(_element(named, position, verdict, {}))
+
+
+def _element(named: NamedRows, position: int, verdict: Verdict, element: Any) -> Any:
+    for path, expected in named.when.items():
+        element = place(element, path, expected)
+    if named.id and verdict.remote_id is not None:
+        element = place(element, named.id, verdict.remote_id)
+    if named.message and verdict.refusal is not None:
+        element = place(element, named.message, verdict.refusal)
+    if named.key is not None:
+        element = place(element, named.key, verdict.value(named.field))
+    elif named.index is not None and named.index != POSITION:
+        element = place(element, named.index, position)
+    return element

@@ -1,0 +1,280 @@
+"""Reading a body template backwards: from a request's body to the rows in it.
+
+What cannot have come from the template is a problem, in words for whoever wrote the
+request: a key the template does not have, a constant with another value, a missing one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+from destinations.language.spec import Setting
+from destinations.language.template import (
+    META,
+    PER_BATCH,
+    REMOTE_ID,
+    SETTINGS,
+    Array,
+    Constant,
+    Each,
+    Member,
+    Node,
+    Object,
+    Placeholder,
+    Spread,
+    Text,
+)
+from destinations.sandbox.functions import UnreadableError, is_digest, mapped_value
+
+MOST_PROBLEMS = 5
+
+
+@dataclass
+class Row:
+    """What a request says of one row."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    key: str | None = None
+    remote_id: str | None = None
+    """The sandbox's own id, sent as ``{remote_id}`` or as a value captured by an earlier step."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Placeholder text -> digest, for ``{email|lower|md5}`` and the like."""
+
+
+@dataclass
+class Reading:
+    """One request read against one template."""
+
+    settings: Mapping[str, Setting]
+    nulls: Literal["drop", "send", "empty"] = "drop"
+    as_text: bool = False
+    """The body is a form: numbers and truth values arrive as text."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Values of ``settings.*`` and of ``meta.*`` that hold for the whole request."""
+    single: Row = field(default_factory=Row)
+    """What stands outside every ``each``."""
+    rows: list[Row] | None = None
+    """What stands inside ``each``, one per element; None where there was none."""
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, where: str, text: str) -> None:
+        if len(self.problems) < MOST_PROBLEMS:
+            self.problems.append(f"{where or 'the body'} {text}")
+
+    def read(self, node: Node, value: Any, where: str, row: Row) -> None:
+        """Bind what ``value`` says at ``node``; ``where`` is its path in the body."""
+        if isinstance(node, Placeholder):
+            self.bind(node, value, where, row)
+        elif isinstance(node, Constant):
+            if not self._same(node.value, value):
+                self.problem(where, f"must be {node.value!r}, not {_short(value)}")
+        elif isinstance(node, Text):
+            self._read_text(node, value, where, row)
+        elif isinstance(node, Object):
+            self._read_object(node, value, where, row)
+        elif isinstance(node, Each):
+            self._read_each(node, value, where)
+        else:
+            self._read_array(node, value, where, row)
+
+    def bind(self, placeholder: Placeholder, value: Any, where: str, row: Row) -> None:
+        """``value`` was sent for ``placeholder``."""
+        if value == "" and self.nulls == "empty":
+            value = None
+        scope, name = placeholder.scope, placeholder.name
+        if is_digest(placeholder):
+            if value is not None:
+                row.digests[str(placeholder)] = str(value)
+            return
+        try:
+            value = mapped_value(placeholder, value)
+        except UnreadableError as error:
+            self.problem(where, str(error))
+            return
+        if placeholder.is_object:
+            if value is None:
+                return
+            if not isinstance(value, dict):
+                self.problem(where, "must be an object")
+                return
+            for key, item in value.items():
+                row.fields.setdefault(key, None if item == "" and self.nulls == "empty" else item)
+        elif scope is None:
+            if name == REMOTE_ID:
+                row.remote_id = None if value is None else str(value)
+            else:
+                row.fields[name] = value
+        elif scope == META and placeholder.local not in PER_BATCH:
+            row.key = None if value is None else str(value)
+        elif scope in (SETTINGS, META):
+            self._share(name, value, where)
+        elif value is not None:
+            row.remote_id = str(value)
+
+    def _share(self, name: str, value: Any, where: str) -> None:
+        if isinstance(value, dict | list):
+            self.problem(where, f"must be one value ({name})")
+        elif value is not None and self.shared.setdefault(name, value) != value:
+            # The value may be a secret, so it is not shown.
+            self.problem(where, f"gives another {name} than the rest of the request")
+
+    def _same(self, expected: Any, value: Any) -> bool:
+        if self.as_text and not isinstance(expected, str) and isinstance(value, str):
+            return value == (str(expected).lower() if isinstance(expected, bool) else str(expected))
+        return isinstance(expected, bool) == isinstance(value, bool) and bool(expected == value)
+
+    def _read_text(self, node: Text, value: Any, where: str, row: Row) -> None:
+        if value is None:
+            return
+        found = text_pattern(node).fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            self.problem(where, f"must read like {_shown(node)}, not {_short(value)}")
+            return
+        parts = (part for part in node.parts if isinstance(part, Placeholder))
+        for part, piece in zip(parts, found.groups(), strict=True):
+            self.bind(part, piece, where, row)
+
+    def _read_array(self, node: Array, value: Any, where: str, row: Row) -> None:
+        if self.as_text and isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            self.problem(where, f"must be an array, not {_short(value)}")
+        elif len(value) != len(node.items):
+            self.problem(where, f"must have {len(node.items)} elements, not {len(value)}")
+        else:
+            for position, (item, element) in enumerate(zip(node.items, value, strict=True)):
+                self.read(item, element, f"{where}[{position}]", row)
+
+    def _read_each(self, node: Each, value: Any, where: str) -> None:
+        if not isinstance(value, list):
+            self.problem(where, f"must be an array with one element per row, not {_short(value)}")
+            return
+        if self.rows is None:
+            self.rows = [Row() for _ in value]
+        if len(value) != len(self.rows):
+            self.problem(
+                where, f"has {len(value)} elements where another array of rows has {len(self.rows)}"
+            )
+            return
+        for position, (row, element) in enumerate(zip(self.rows, value, strict=True)):
+            self.read(node.item, element, f"{where}[{position}]", row)
+            if len(self.problems) >= MOST_PROBLEMS:
+                return
+
+    def _read_object(self, node: Object, value: Any, where: str, row: Row) -> None:
+        if not isinstance(value, dict):
+            self.problem(where, f"must be an object, not {_short(value)}")
+            return
+        left = dict(value)
+        named: list[tuple[Member, bool]] = []
+        spread: Spread | None = None
+        for member in node.members:
+            if isinstance(member, Spread):
+                spread = member
+            elif isinstance(member.key, Constant):
+                key = str(member.key.value)
+                path = f"{where}.{key}" if where else key
+                if key in left:
+                    self.read(member.value, left.pop(key), path, row)
+                elif not self.may_be_absent(member.value):
+                    self.problem(path, "is missing")
+            else:
+                named.append((member, spread is not None))
+        for member, after_spread in named:
+            self._read_named(member, after_spread, left, where, row)
+        if spread is not None:
+            self.bind(spread.value, left, where, row)
+        elif left:
+            self.problem(
+                where, f"has keys that are not the vendor's: {', '.join(sorted(left)[:5])}"
+            )
+
+    def _read_named(
+        self, member: Member, after_spread: bool, left: dict[str, Any], where: str, row: Row
+    ) -> None:
+        """A member whose key is a setting: which of the keys left is it?
+
+        The one an earlier row showed, else the one whose value fits; of several the setting's
+        example, else the one that stands where the template has it.
+        """
+        fitting = [key for key in left if self._fits(member, key, left[key])]
+        if not fitting:
+            if not self.may_be_absent(member.value):
+                self.problem(where, f"lacks the key {_shown(member.key)}")
+            return
+        examples = {
+            self.settings[key.local].example
+            for key in (member.key,)
+            if isinstance(key, Placeholder) and key.scope == SETTINGS and key.local in self.settings
+        }
+        preferred = [key for key in fitting if key in examples] or fitting
+        key = preferred[-1 if after_spread else 0]
+        if isinstance(member.key, Placeholder):
+            self.bind(member.key, key, where, row)
+        else:
+            self.read(member.key, key, where, row)
+        self.read(member.value, left.pop(key), f"{where}.{key}", row)
+
+    def _fits(self, member: Member, key: str, value: Any) -> bool:
+        if isinstance(member.key, Placeholder):
+            known = self.shared.get(member.key.name)
+            if known is not None and known != key:
+                return False
+            setting = self.settings.get(member.key.local)
+            if setting and setting.pattern and not re.fullmatch(setting.pattern, key):
+                return False
+        attempt = Reading(self.settings, self.nulls, self.as_text)
+        attempt.read(member.key, key, "", Row())
+        attempt.read(member.value, value, "", Row())
+        return not attempt.problems
+
+    def may_be_absent(self, node: Node) -> bool:
+        """Whether the template leaves this value out of the body for some rows."""
+        if isinstance(node, Constant):
+            return node.value is None
+        if isinstance(node, Placeholder):
+            if any(function.name == "or" for function in node.functions):
+                return False
+            if node.scope == SETTINGS:
+                setting = self.settings.get(node.local)
+                return setting is not None and not setting.required
+            return node.scope != META
+        if isinstance(node, Text):
+            return any(self.may_be_absent(part) for part in node.parts if not isinstance(part, str))
+        if isinstance(node, Each):
+            return False
+        if isinstance(node, Array):
+            return all(self.may_be_absent(item) for item in node.items)
+        return all(
+            isinstance(member, Spread) or self.may_be_absent(member.value)
+            for member in node.members
+        )
+
+
+@lru_cache(maxsize=4096)
+def text_pattern(text: Text) -> re.Pattern[str]:
+    """One group per placeholder, each as short as the text around it allows."""
+    return re.compile(
+        "".join(re.escape(part) if isinstance(part, str) else "(.+?)" for part in text.parts),
+        re.DOTALL,
+    )
+
+
+def _shown(node: Node) -> str:
+    if isinstance(node, Text):
+        return "'" + "".join(str(part) for part in node.parts) + "'"
+    return str(node)
+
+
+def _short(value: Any) -> str:
+    """A value's own look, cut: enough to find it, never a whole body."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,0 +1,292 @@
+"""One destination, played from its spec: a request in, what the vendor would answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from destinations.language.spec import Spec
+from destinations.language.template import SETTINGS
+from destinations.sandbox import checks
+from destinations.sandbox.answers import Verdict, failure, false_success, success
+from destinations.sandbox.bodies import BodyError, parsed, unpacked
+from destinations.sandbox.faults import Fault, Faults
+from destinations.sandbox.inversion import Reading, Row
+from destinations.sandbox.members import Book, absent, apply, refusal, whole
+from destinations.sandbox.routes import (
+    Effect,
+    Route,
+    digest_placeholders,
+    read_route,
+    routes,
+    rows_of,
+)
+from destinations.sandbox.storage import Store, Transaction
+
+_WRITING = (Effect.JOIN, Effect.WRITE, Effect.TRACK)
+
+
+@dataclass(frozen=True)
+class Request:
+    """As it came, without the destination's id in the path."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to send back, and how badly."""
+
+    status: int
+    body: bytes | None = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: bool = False
+    """Close the connection without a word."""
+    delay: float = 0.0
+    """Seconds before the answer; with ``drip`` spread over its bytes."""
+    drip: bool = False
+
+
+class _Refused(Exception):  # noqa: N818 - it carries an answer, it is no error of ours
+    """The request as a whole is answered with an error."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+class Player:
+    """Plays one destination. Safe to call from several threads."""
+
+    def __init__(self, spec: Spec, store: Store, faults: Faults) -> None:
+        self.spec = spec
+        self.known: dict[str, frozenset[str]] = {}
+        """Settings whose values were told: others are refused."""
+        self._store = store
+        self._faults = faults
+        self._routes = routes(spec)
+        self._secrets_in_path = [
+            (route.path, groups)
+            for route in self._routes
+            if (groups := _secret_groups(spec, route))
+        ]
+        self._book = Book.of(spec, digest_placeholders(self._routes))
+
+    def play(self, request: Request) -> Reply:
+        """Answer one request and keep what it did."""
+        try:
+            route, reading, rows = self._understand(request)
+        except _Refused as refused:
+            with self._store.transaction() as change:
+                self._record(change, request, refused.status, 0)
+            return Reply(refused.status, _encoded(refused.body))
+        faults = self._faults.firing(self.spec.id, route.operation)
+        deciding = next((fault for fault in faults if fault.kind != "rows"), None)
+        by_row = [fault for fault in faults if fault.kind == "rows"]
+        if deciding is not None and not deciding.keeps:
+            with self._store.transaction() as change:
+                reply = self._failing(deciding, route, rows)
+                self._record(change, request, 0 if reply.cut else reply.status, len(rows))
+            return reply
+        reply = self._take(request, route, reading, rows, by_row, deciding)
+        if deciding is not None and deciding.kind == "slow":
+            return Reply(reply.status, reply.body, delay=deciding.delay, drip=deciding.drip)
+        return reply if deciding is None else self._failing(deciding, route, rows)
+
+    def _understand(self, request: Request) -> tuple[Route, Reading, list[Row]]:
+        """Which of the spec's requests this is, and the rows in it.
+
+        Raises:
+            _Refused: it is none of them, or one that the vendor would not take as a whole.
+        """
+        spec = self.spec
+        query = dict(parse_qsl(request.query, keep_blank_values=True))
+        problem = checks.login_problem(spec, request.headers, query, request.body, self.known)
+        if problem:
+            raise _Refused(*failure(spec, None, problem, 401, "auth"))
+        at_path = [
+            (one, found) for one in self._routes if (found := one.path.fullmatch(request.path))
+        ]
+        fitting = [(one, found) for one, found in at_path if one.method == request.method]
+        if not fitting:
+            methods = sorted({one.method for one, _ in at_path})
+            status, text = (
+                (405, f"{request.method} is not taken here, {', '.join(methods)} is")
+                if methods
+                else (404, f"{spec.name} has no such path")
+            )
+            raise _Refused(*failure(spec, None, text, status))
+        readings = []
+        bodies: dict[str, Any] = {}
+        for route, found in fitting:
+            encoding = route.step.encoding
+            try:
+                if encoding not in bodies:
+                    plain = unpacked(request.body, request.headers.get("content-encoding"))
+                    bodies[encoding] = parsed(plain, encoding)
+            except BodyError as error:
+                raise _Refused(*failure(spec, route, str(error), 400)) from None
+            reading = read_route(route, spec, found, query, request.headers, bodies[encoding])
+            readings.append((route, reading))
+            if not reading.problems:
+                break
+        route, reading = min(readings, key=lambda pair: len(pair[1].problems))
+        form = checks.form_problem(route, request.headers)
+        problems = [form, *reading.problems] if form else reading.problems
+        if problems:
+            text = f"This is no valid {route.label}: {'; '.join(problems)}"
+            raise _Refused(*failure(spec, route, text, 415 if form else 400))
+        if route.effect is Effect.NONE:
+            return route, reading, []
+        rows = rows_of(reading)
+        over = checks.batch_problem(route, len(rows), len(request.body))
+        if over:
+            raise _Refused(*failure(spec, route, over, 413 if rows else 400))
+        for row in rows:
+            clear = checks.clear_text_problem(spec, row)
+            if clear:
+                raise _Refused(*failure(spec, route, clear, 400))
+        return route, reading, rows
+
+    def _take(
+        self,
+        request: Request,
+        route: Route,
+        reading: Reading,
+        rows: list[Row],
+        faults: list[Fault],
+        deciding: Fault | None,
+    ) -> Reply:
+        """Do what a well-formed request asks, all in one transaction."""
+        with self._store.transaction() as change:
+            try:
+                status, body, verdicts = self._answer(change, route, reading, rows, faults)
+            except _Refused as refused:
+                status, body, verdicts = refused.status, refused.body, []
+            taken = sum(one.refusal is None for one in verdicts)
+            if route.last or taken < len(rows):
+                change.count(
+                    self.spec.id, accepted=taken if route.last else 0, rejected=len(rows) - taken
+                )
+            logged = 0 if deciding is not None and deciding.kind == "drop" else status
+            self._record(change, request, logged, len(rows))
+        return Reply(status, _encoded(body))
+
+    def _answer(
+        self,
+        change: Transaction,
+        route: Route,
+        reading: Reading,
+        rows: list[Row],
+        faults: list[Fault],
+    ) -> tuple[int, Any, list[Verdict]]:
+        if route.effect is Effect.NONE:
+            return *success(route, []), []
+        if absent(self._book, change, route, rows):
+            accepting = any(rule.means == "accept" for rule in route.errors)
+            if accepting or route.effect is Effect.LOOK:
+                raise _Refused(*failure(self.spec, route, "Not found", 404, "accept"))
+        refusals = [self._refusal(change, route, row, faults) for row in rows]
+        words = whole(route, refusals)
+        if words is not None:
+            missing = words.startswith("No contact with") and len(rows) == 1
+            if missing:
+                raise _Refused(*failure(self.spec, route, words, 404))
+            raise _Refused(*failure(self.spec, route, words, 400, "reject"))
+        verdicts = apply(self._book, change, route, rows, refusals, reading.shared)
+        status, body = success(route, verdicts)
+        forced = next((one.status for one in faults if one.status), None)
+        if forced and any(verdict.refusal is not None for verdict in verdicts):
+            status = forced
+        return status, body, verdicts
+
+    def _refusal(
+        self, change: Transaction, route: Route, row: Row, faults: list[Fault]
+    ) -> str | None:
+        if route.effect in _WRITING:
+            words = checks.row_problem(self.spec, row)
+            if words:
+                return words
+        for fault in faults:
+            identity = self._book.identity(row)
+            name = identity[1] if identity else row.remote_id or row.key or ""
+            if fault.rule is not None and fault.rule.fits(name, row.fields):
+                return fault.message or "This contact cannot be taken"
+        return refusal(self._book, change, route, row)
+
+    def _failing(self, fault: Fault, route: Route, rows: list[Row]) -> Reply:
+        """The answer of a fault that decides for the whole request."""
+        spec = self.spec
+        headers = {**fault.headers, **fault.retry_header(spec.retry_after.header)}
+        if fault.kind == "drop":
+            return Reply(0, cut=True)
+        if fault.kind == "redirect":
+            return Reply(fault.status or 302, b"", {**headers, "Location": fault.location})
+        if fault.kind == "garbage":
+            return Reply(fault.status or route.answer.status[0], fault.body.encode(), headers)
+        if fault.kind == "errors":
+            verdicts = [Verdict(row.key, row.fields, row.remote_id) for row in rows]
+            status, body = false_success(route, fault.message or "Could not be taken", verdicts)
+            return Reply(fault.status or status, _encoded(body), headers)
+        asked = fault.status or 500
+        text = fault.message or _WORDS.get(asked, "The service is not available")
+        means = "auth" if asked in (401, 403) else "reject" if asked in (400, 422) else "retry"
+        status, body = failure(spec, route, text, asked, means, exactly=True)  # type: ignore[arg-type]
+        return Reply(status, _encoded(body), headers)
+
+    def _record(self, change: Transaction, request: Request, status: int, rows: int) -> None:
+        change.record(self.spec.id, request.method, self._loggable(request.path), status, rows)
+        change.count(self.spec.id, requests=1)
+
+    def _loggable(self, path: str) -> str:
+        """The path without the values of secret settings, which some vendors want in it."""
+        if not self._secrets_in_path:
+            return path
+        for pattern, groups in self._secrets_in_path:
+            found = pattern.fullmatch(path)
+            if found is not None:
+                return _masked(path, [found.span(group) for group in groups])
+        plain = any(route.path.fullmatch(path) for route in self._routes)
+        return path if plain else "(a path that may hold a secret)"
+
+
+def _secret_groups(spec: Spec, route: Route) -> list[int]:
+    """The groups of a route's path that hold secret settings."""
+    return [
+        group
+        for group, name in enumerate(route.path_names, start=1)
+        if name.scope == SETTINGS
+        and name.local in spec.settings
+        and spec.settings[name.local].secret
+    ]
+
+
+def _masked(path: str, spans: list[tuple[int, int]]) -> str:
+    for start, end in sorted(spans, reverse=True):
+        path = f"{path[:start]}***{path[end:]}"
+    return path
+
+
+def _encoded(body: Any) -> bytes | None:
+    return None if body is None else orjson.dumps(body)
+
+
+_WORDS = {
+    400: "The request is not valid",
+    401: "The credentials are wrong",
+    403: "Not allowed",
+    429: "Too many requests",
+    500: "Internal error",
+    502: "Bad gateway",
+    503: "The service is not available",
+}

@@ -1,0 +1,283 @@
+"""A spec's requests as routes: which of them an incoming request is, and what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote
+
+from destinations.driver import Operation
+from destinations.language.spec import Answer, Batch, ErrorRule, OperationSpec, Spec, Step
+from destinations.language.template import (
+    META,
+    SETTINGS,
+    Constant,
+    Node,
+    Placeholder,
+    Scalar,
+    Text,
+    parse_body,
+    parse_text,
+    placeholders,
+)
+from destinations.sandbox.functions import is_digest
+from destinations.sandbox.inversion import Reading, Row
+
+
+class Effect(StrEnum):
+    """What a request does to the rows in it."""
+
+    JOIN = "join"  # writes the row's fields and makes it a member of the target
+    LEAVE = "leave"  # the row is no member of the target any more
+    ERASE = "erase"
+    TRACK = "track"
+    WRITE = "write"  # writes the row's fields
+    LOOK = "look"  # asks for the row
+    NONE = "none"  # the check request
+
+
+_EFFECTS = {
+    Operation.ADD: Effect.JOIN,
+    Operation.REMOVE: Effect.LEAVE,
+    Operation.DELETE: Effect.ERASE,
+    Operation.TRACK: Effect.TRACK,
+    Operation.UPSERT: Effect.WRITE,
+}
+# Of routes that a request fits equally (add and upsert are often one request) the first wins.
+_ORDER = list(Effect)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One step of one operation, or the check request (``operation`` is None)."""
+
+    operation: Operation | None
+    effect: Effect
+    last: bool
+    """The step that decides: a row counts as taken or refused once."""
+    step: Step
+    method: str
+    path: re.Pattern[str]
+    path_names: tuple[Placeholder, ...]
+    query: Mapping[str, Scalar]
+    headers: Mapping[str, Scalar]
+    body: Node | None
+    batch: Batch | None
+    nulls: Any
+    errors: tuple[ErrorRule, ...]
+    answer: Answer
+    targets: tuple[str, ...]
+    """Names (``settings.list_id``, ``meta.audience``) whose values say which audience."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.operation or 'check'} ({self.step.request})"
+
+
+def routes(spec: Spec) -> list[Route]:
+    """Every request of the spec, those that do most first."""
+    targets = _targets(spec)
+    found = []
+    for operation, declared in spec.operations.items():
+        steps = _steps(declared)
+        for position, step in enumerate(steps):
+            last = position == len(steps) - 1
+            effect = _effect(spec, operation, step, last=last)
+            found.append(_route(spec, operation, effect, step, declared, targets, last=last))
+    if spec.check is not None:
+        found.append(_route(spec, None, Effect.NONE, spec.check, None, (), last=False))
+    return sorted(found, key=lambda route: _ORDER.index(route.effect))
+
+
+def read_route(
+    route: Route,
+    spec: Spec,
+    path: re.Match[str],
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: Any,
+) -> Reading:
+    """Read a request as this route's; ``problems`` says what does not fit.
+
+    Header names come in lower case.
+    """
+    reading = Reading(spec.settings, route.nulls, as_text=route.step.encoding == "form")
+    row = reading.single
+    for placeholder, piece in zip(route.path_names, path.groups(), strict=True):
+        reading.bind(placeholder, unquote(piece), "the path", row)
+    own_key = spec.auth.name if spec.auth is not None and spec.auth.type == "query" else None
+    for name, node in route.query.items():
+        if name in query:
+            reading.read(node, query[name], f"the query parameter {name}", row)
+        elif not reading.may_be_absent(node):
+            reading.problem(f"the query parameter {name}", "is missing")
+    if route.operation is not None:
+        for name in query.keys() - route.query.keys() - {own_key}:
+            reading.problem(f"the query parameter {name}", "is not the vendor's")
+    for name, node in route.headers.items():
+        value = headers.get(name.lower())
+        if value is not None:
+            reading.read(node, value, f"the header {name}", row)
+        elif not reading.may_be_absent(node):
+            reading.problem(f"the header {name}", "is missing")
+    if route.body is not None:
+        reading.read(route.body, body, "", row)
+    elif body is not None and route.operation is not None:
+        reading.problem("", "must be empty")
+    return reading
+
+
+def rows_of(reading: Reading) -> list[Row]:
+    """The rows of a request; what stands outside ``each`` holds for all of them."""
+    base = reading.single
+    if reading.rows is None:
+        return [base]
+    if base.fields or base.digests or base.key or base.remote_id:
+        for row in reading.rows:
+            row.fields = {**base.fields, **row.fields}
+            row.digests = {**base.digests, **row.digests}
+            row.key = row.key if row.key is not None else base.key
+            row.remote_id = row.remote_id if row.remote_id is not None else base.remote_id
+    return reading.rows
+
+
+def digest_placeholders(found: list[Route]) -> list[Placeholder]:
+    """The placeholders of all routes that name a row by a digest, each once."""
+    return list(
+        {
+            str(one): one
+            for route in found
+            for one in _everything(route)
+            if is_digest(one) and one.scope is None
+        }.values()
+    )
+
+
+def _everything(route: Route) -> Iterator[Placeholder]:
+    yield from route.path_names
+    for node in (*route.query.values(), *route.headers.values()):
+        yield from placeholders(node)
+    if route.body is not None:
+        yield from placeholders(route.body)
+
+
+def _steps(operation: OperationSpec) -> tuple[Step, ...]:
+    return operation.steps or (operation,)
+
+
+def _effect(spec: Spec, operation: Operation, step: Step, *, last: bool) -> Effect:
+    if step.request.startswith("GET "):
+        return Effect.LOOK
+    if not last:
+        writes = operation in (Operation.ADD, Operation.UPSERT, Operation.TRACK)
+        return Effect.WRITE if writes else Effect.LOOK
+    if operation is Operation.UPSERT and Operation.ADD not in spec.operations:
+        return Effect.JOIN  # the destination itself is the audience
+    return _EFFECTS[operation]
+
+
+def _route(
+    spec: Spec,
+    operation: Operation | None,
+    effect: Effect,
+    step: Step,
+    declared: OperationSpec | None,
+    targets: tuple[str, ...],
+    *,
+    last: bool,
+) -> Route:
+    method, path, query = _request(step)
+    pattern, names = _path_pattern(_base_path(spec), path)
+    return Route(
+        operation=operation,
+        effect=effect,
+        last=last,
+        step=step,
+        method=method,
+        path=pattern,
+        path_names=names,
+        query={**query, **{name: parse_text(text) for name, text in step.query.items()}},
+        headers={name: parse_text(text) for name, text in {**spec.headers, **step.headers}.items()},
+        body=None if step.body is None else parse_body(step.body),
+        batch=None if declared is None else declared.batch,
+        nulls="drop" if declared is None else declared.nulls,
+        errors=(*step.errors, *spec.errors),
+        answer=step.answer,
+        targets=targets,
+    )
+
+
+def _request(step: Step) -> tuple[str, str, dict[str, Scalar]]:
+    method, _, rest = step.request.partition(" ")
+    path, _, query = rest.partition("?")
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return method, path, {unquote(name): parse_text(unquote(text)) for name, _, text in pairs}
+
+
+def _base_path(spec: Spec) -> str:
+    """The path that stands in the base URL, if any."""
+    _, scheme, rest = spec.base_url.partition("://")
+    return ("/" + rest.partition("/")[2]).rstrip("/") if scheme else ""
+
+
+def _path_pattern(base: str, path: str) -> tuple[re.Pattern[str], tuple[Placeholder, ...]]:
+    """The path, with or without the base URL's own; a trailing slash makes no difference."""
+    names: list[Placeholder] = []
+
+    def pattern(text: str) -> str:
+        node = parse_text(text)
+        pieces = ""
+        for part in node.parts if isinstance(node, Text) else (node,):
+            if isinstance(part, Placeholder):
+                names.append(part)
+                pieces += "([^/]+)"
+            else:
+                pieces += re.escape(str(part.value) if isinstance(part, Constant) else part)
+        return pieces
+
+    prefix = pattern(base)
+    # Only a constant prefix may be left out: the groups must match the names one by one.
+    whole = f"(?:{prefix}){'' if names else '?'}" if prefix else ""
+    whole += pattern(path.rstrip("/"))
+    return re.compile(whole + "/?"), tuple(names)
+
+
+def _targets(spec: Spec) -> tuple[str, ...]:
+    """What in a request says which audience is meant: what add and remove both name."""
+    naming = []
+    for operation in (Operation.ADD, Operation.REMOVE):
+        declared = spec.operations.get(operation)
+        if declared is None and operation is Operation.ADD:
+            declared = spec.operations.get(Operation.UPSERT)
+        if declared is not None:
+            naming.append(list(_names_in(_steps(declared)[-1], spec)))
+    if not naming:
+        return ()
+    return tuple(
+        dict.fromkeys(name for name in naming[0] if all(name in others for others in naming))
+    )
+
+
+def _names_in(step: Step, spec: Spec) -> Iterator[str]:
+    _, path, query = _request(step)
+    nodes: list[Node] = [parse_text(path), *query.values()]
+    nodes += [parse_text(text) for text in step.query.values()]
+    if step.body is not None:
+        nodes.append(parse_body(step.body))
+    for node in nodes:
+        for one in placeholders(node):
+            if one.scope == META and one.local == "audience":
+                yield one.name
+            elif one.scope == SETTINGS:
+                setting = spec.settings.get(one.local)
+                # Versions, regions and the like have defaults; an audience never has one.
+                if (
+                    setting
+                    and not setting.secret
+                    and setting.default is None
+                    and not setting.choices
+                ):
+                    yield one.name
