@@ -12,7 +12,7 @@ import polars as pl
 
 from dagster_project.demo.catalogue import CURRENCY, amount
 from dagster_project.demo.chance import at_index, chance
-from dagster_project.demo.people import CONSENTS, state_on
+from dagster_project.demo.people import CONSENTS, introduced, state_on
 from dagster_project.demo.visits import items, moment
 
 _SECOND = 1000
@@ -26,7 +26,7 @@ def visit_calls(landed: pl.DataFrame, start: date) -> pl.DataFrame:
     Columns: ``at`` Datetime (the call's timestamp), ``app`` Boolean (else web), ``copy`` String,
     ``late`` Boolean, ``line`` String (JSON text); by time.
     """
-    landed = landed.with_columns(
+    landed = introduced(landed).with_columns(
         late=pl.col("delivered") > pl.col("day"),
         cart_id=pl.format("cart-{}", pl.col("visit")),
         # Whoever logs in is anonymous on the first page and known from then on.

@@ -19,19 +19,14 @@ import polars as pl
 
 from dagster_project.demo import files
 from dagster_project.demo.calls import visit_calls
+from dagster_project.demo.exports import REFUND_WITHIN, customers, history_orders, order_lines
 from dagster_project.demo.flaws import KINDS, flawed
 from dagster_project.demo.people import COLLECTED_FROM, population
-from dagster_project.demo.visits import (
-    REFUND_WITHIN,
-    customers,
-    delivered_on,
-    history_orders,
-    order_lines,
-    visits,
-)
+from dagster_project.demo.visits import delivered_on, visits
 
 START = date(2026, 1, 5)
-_SLICE = 25_000  # people at a time: bounds the memory whatever the population
+# People at a time: bounds the memory whatever the population. Day 1 has far more of each.
+_SLICE_FIRST, _SLICE_LATER = 25_000, 100_000
 _CUT_LINES = 200
 
 
@@ -79,8 +74,9 @@ def generate(
         add_app = stack.enter_context(files.zstd_lines(app))
         add_erp = stack.enter_context(files.csv(erp, nobody.orders.columns))
         add_crm = stack.enter_context(files.parquet(crm, nobody.customers))
-        for first in range(0, users, _SLICE):
-            part = _Slice.of(first, min(first + _SLICE, users), day, seed, start)
+        size = _SLICE_FIRST if day == 1 else _SLICE_LATER
+        for first in range(0, users, size):
+            part = _Slice.of(first, min(first + size, users), day, seed, start)
             browsed = part.calls.filter(~pl.col("app"))
             flaws = flawed(browsed)
             add_web(pl.concat([browsed.select("line"), *flaws.values()]))
@@ -119,10 +115,10 @@ class _Slice:
     @staticmethod
     def of(first: int, last: int, day: int, seed: int, start: date) -> _Slice:
         people = population(first, last, seed)
-        earliest = COLLECTED_FROM if day == 1 else max(day - REFUND_WITHIN, COLLECTED_FROM)
+        earliest = COLLECTED_FROM if day == 1 else day - REFUND_WITHIN
         found = visits(people, earliest, day)
         placed = found.filter("orders")
-        if earliest - REFUND_WITHIN < COLLECTED_FROM:
+        if day == 1:
             placed = pl.concat([history_orders(people), placed], how="diagonal")
         return _Slice(
             calls=visit_calls(delivered_on(found, day), start),

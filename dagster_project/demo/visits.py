@@ -1,4 +1,4 @@
-"""Visits to the shop, what was looked at in them, and the orders they ended in."""
+"""Visits to the shop, and what was looked at in them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from datetime import date
 
 import polars as pl
 
-from dagster_project.demo.catalogue import CURRENCY, product_of, products, quantity_of
-from dagster_project.demo.chance import at_index, below, chance, combine, draw, unit
-from dagster_project.demo.people import COLLECTED_FROM, device_id, state_on
+from dagster_project.demo.catalogue import product_of, products, quantity_of
+from dagster_project.demo.chance import at_index, below, chance, combine, unit
+from dagster_project.demo.people import device_id
 
 LATEST = 3
 """An app that was offline hands its visit in at most this many days later."""
-REFUND_WITHIN = 7
-_REFUNDED, _RETURNER, _RETURNED = 0.05, 0.05, 0.6  # orders; people; orders of those people
 _RESENT = 0.01
 _REPEATED = 0.006
-_HISTORY_ORDERS = 0.25  # orders per visit, before collection began
-_HOUR = 3_600_000
-_DAY = 24 * _HOUR
+HOUR = 3_600_000
+_DAY = 24 * HOUR
 
 
 def moment(start: date, day: pl.Expr, milliseconds: pl.Expr) -> pl.Expr:
@@ -62,7 +59,7 @@ def visits(people: pl.DataFrame, first_day: int, last_day: int) -> pl.DataFrame:
             signs_up_now=(pl.col("signs_up") == day).fill_null(value=False),
             app=pl.col("has_app") & chance(visit, "app", 0.45),
             views=1 + below(visit, "views", 6),
-            begins=7 * _HOUR + below(visit, "begins", 15 * _HOUR),
+            begins=7 * HOUR + below(visit, "begins", 15 * HOUR),
         )
         .with_columns(
             logs_in=pl.col("signs_up_now") | (pl.col("known") & chance(visit, "logs in", 0.6)),
@@ -122,114 +119,3 @@ def delivered_on(found: pl.DataFrame, day: int) -> pl.DataFrame:
         again = found.filter("resent", delivered == day - 1)
         parts.append(again.with_columns(copy=pl.lit("resent")))
     return pl.concat(parts)
-
-
-def history_orders(people: pl.DataFrame) -> pl.DataFrame:
-    """The orders of customers before web calls were collected, in the columns orders need.
-
-    Columns: those of the population, and ``visit`` UInt64, ``day`` Int64, ``begins`` Int64,
-    ``adds`` Int64; at most one per person and day.
-    """
-    key, visit = pl.col("key"), pl.col("visit")
-    until = pl.min_horizontal(pl.col("leaves"), pl.lit(COLLECTED_FROM - 1, dtype=pl.Int64))
-    span = until - pl.col("arrives") + 1
-    count = (pl.col("rate") * span * _HISTORY_ORDERS + unit(key, "history")).cast(pl.Int64)
-    return (
-        people.filter(pl.col("arrives") < COLLECTED_FROM)
-        .with_columns(span=span)
-        .with_columns(number=pl.int_ranges(0, count))
-        .explode("number", empty_as_null=False)
-        .with_columns(
-            day=pl.col("arrives")
-            + (
-                draw(combine(key, pl.col("number")), "ordered") % pl.col("span").cast(pl.UInt64)
-            ).cast(pl.Int64)
-        )
-        .unique(["person", "day"], keep="first", maintain_order=True)
-        .with_columns(visit=combine(key, pl.col("day")))
-        .with_columns(
-            begins=7 * _HOUR + below(visit, "begins", 15 * _HOUR), adds=basket_size(visit)
-        )
-        .drop("span", "number")
-    )
-
-
-def order_lines(placed: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
-    """What the ERP exports on ``day``: orders placed that day and refunds made that day.
-
-    ``placed`` holds the orders of the :data:`REFUND_WITHIN` days before as well (on day 1 all
-    there ever were). One row per order line: ``order_id``, ``user_id``, ``sku``, ``product``
-    String, ``quantity`` Int64, ``unit_price`` Decimal(10, 2), ``currency`` String,
-    ``ordered_at`` Datetime, ``refunded_at`` Datetime (null unless refunded), ``status`` String
-    (``completed`` or ``refunded``; a refunded order was exported as completed before).
-    """
-    visit, placed_on = pl.col("visit"), pl.col("day")
-    ordered = moment(start, placed_on, pl.col("begins") + _HOUR // 2)
-    refund_day = placed_on + 1 + below(visit, "refund after", REFUND_WITHIN)
-    refunded = moment(start, refund_day, 6 * _HOUR + below(visit, "refund at", _HOUR))
-    # Some people send back most of what they buy.
-    returner = chance(pl.col("key"), "returner", _RETURNER)
-    share = pl.when(returner).then(_RETURNED).otherwise(_REFUNDED)
-    rows = items(
-        placed.with_columns(
-            order_id=pl.format("SO-{}-{}", ordered.dt.to_string("%Y%m%d"), pl.col("person")),
-            ordered_at=ordered,
-            refunded_at=pl.when(unit(visit, "refund") < share).then(refunded),
-            refund_day=refund_day,
-        ),
-        "adds",
-    ).select(
-        "order_id",
-        "user_id",
-        pl.col("product_id").alias("sku"),
-        pl.col("name").alias("product"),
-        "quantity",
-        (pl.col("cents").cast(pl.Decimal(10, 2)) / 100).cast(pl.Decimal(10, 2)).alias("unit_price"),
-        pl.lit(CURRENCY).alias("currency"),
-        "ordered_at",
-        "refunded_at",
-        "day",
-        "refund_day",
-    )
-
-    def due(column: str) -> pl.Expr:
-        return pl.col(column) == day if day > 1 else pl.col(column) <= day
-
-    completed = rows.filter(due("day")).with_columns(
-        refunded_at=pl.lit(None, dtype=pl.Datetime("ms")), status=pl.lit("completed")
-    )
-    returned = rows.filter(pl.col("refunded_at").is_not_null(), due("refund_day"))
-    return pl.concat([completed, returned.with_columns(status=pl.lit("refunded"))]).drop(
-        "day", "refund_day"
-    )
-
-
-def customers(people: pl.DataFrame, day: int, start: date) -> pl.DataFrame:
-    """What the CRM exports on ``day``: customers new or changed that day; on day 1 all of them.
-
-    Columns: ``customer_id``, ``email``, ``first_name``, ``last_name``, ``phone``, ``country``,
-    ``customer_type`` (``business`` or ``consumer``) String, ``consent_<purpose>`` Boolean,
-    ``created_at`` and ``updated_at`` Datetime.
-    """
-    as_of = pl.lit(day, dtype=pl.Int64)
-    changed = pl.col("changed_on")
-    # The CRM closes its day after the shop's last visit.
-    closing = 23 * _HOUR + below(pl.col("key"), "closing", _HOUR // 2)
-    state = people.filter(pl.col("signs_up") <= day).with_columns(**state_on(as_of))
-    return state.filter(changed == day if day > 1 else changed <= day).select(
-        pl.col("user_id").alias("customer_id"),
-        "email",
-        "first_name",
-        "last_name",
-        "phone",
-        "country",
-        pl.when(pl.col("account").is_null())
-        .then(pl.lit("consumer"))
-        .otherwise(pl.lit("business"))
-        .alias("customer_type"),
-        "consent_email",
-        "consent_sms",
-        "consent_ads",
-        moment(start, pl.col("signs_up"), closing - _HOUR * 2).alias("created_at"),
-        moment(start, changed, closing).alias("updated_at"),
-    )

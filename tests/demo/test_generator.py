@@ -71,7 +71,7 @@ def test_another_seed_is_another_shop(tmp_path, bytes_by_name):
 
 def test_slices_of_the_population_make_the_same_calls(tmp_path, monkeypatch, read_calls):
     whole = generate(tmp_path / "whole", 1, users=120)
-    monkeypatch.setattr(generator, "_SLICE", 50)
+    monkeypatch.setattr(generator, "_SLICE_FIRST", 50)
     sliced = generate(tmp_path / "sliced", 1, users=120)
     assert (sliced.calls["app"], sliced.calls["erp"], sliced.calls["crm"]) == (
         whole.calls["app"],

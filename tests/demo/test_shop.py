@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import phonenumbers
 import polars as pl
 import pytest
 
 from dagster_project.demo import generate
-from dagster_project.demo.people import population, state_on
+from dagster_project.demo.people import introduced, population, state_on
 
 DAYS = 2
 
@@ -117,9 +118,13 @@ def test_prices_are_written_in_whole_cents(days):
     assert all(price.partition(".")[2] == "90" for price in prices)
 
 
+def _people_on(day: int, count: int) -> pl.DataFrame:
+    people = introduced(population(0, count, seed=3))
+    return people.with_columns(**state_on(pl.lit(day, dtype=pl.Int64)))
+
+
 def test_phones_and_mailboxes_belong_to_one_person_each():
-    people = population(0, 20_000, seed=3).with_columns(**state_on(pl.lit(1, dtype=pl.Int64)))
-    later = population(0, 20_000, seed=3).with_columns(**state_on(pl.lit(300, dtype=pl.Int64)))
+    people, later = _people_on(1, 20_000), _people_on(300, 20_000)
     assert people["email"].n_unique() == 20_000
     owners = (
         pl.concat([people, later])
@@ -134,9 +139,7 @@ def test_phones_and_mailboxes_belong_to_one_person_each():
 
 
 def test_phones_are_valid_in_form():
-    phonenumbers = pytest.importorskip("phonenumbers")
-    people = population(0, 300, seed=3).with_columns(**state_on(pl.lit(1, dtype=pl.Int64)))
-    for phone in people["phone"].drop_nulls():
+    for phone in _people_on(1, 300)["phone"].drop_nulls():
         assert phonenumbers.is_valid_number(phonenumbers.parse(phone))
 
 
