@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,6 +55,17 @@ def place_json(path: Path, document: object) -> None:
     """:func:`place` for a JSON document."""
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
     place(path, lambda temporary: temporary.write_bytes(text))
+
+
+def share(source: Path, path: Path) -> None:
+    """The same bytes under a new name, without a copy where the file system can."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    try:
+        os.link(source, path)
+        sync_folder(path.parent)
+    except OSError:
+        place(path, lambda temporary: shutil.copyfile(source, temporary))
 
 
 def sweep(folder: Path) -> None:

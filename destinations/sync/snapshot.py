@@ -14,7 +14,6 @@ those rows with a reason, and the rest still travels.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ import polars as pl
 
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.content import frame_digest
-from destinations.sync.durable import TEMPORARY, locked, place, place_json, sweep, sync_folder
+from destinations.sync.durable import TEMPORARY, locked, place, place_json, share, sweep
 
 POINTER = "current.json"
 KEEP_VERSIONS = 5
@@ -139,7 +138,7 @@ def publish(
             version = next_version(newest, stamp)
             path = home / f"{version}.parquet"
             if before is not None and (before.digest, before.key) == (digest, key):
-                _share(before.path, path)
+                share(before.path, path)
             else:
                 place(path, lambda temporary: _sort(rows, key, temporary))
             count = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
@@ -177,15 +176,6 @@ def _sort(rows: pl.LazyFrame, key: str, path: Path) -> None:
     rows.sort(order, nulls_last=False).sink_parquet(
         path, compression="zstd", row_group_size=ROWS_PER_GROUP, engine="streaming"
     )
-
-
-def _share(source: Path, path: Path) -> None:
-    """The same bytes under a new name, without a copy where the file system can."""
-    try:
-        os.link(source, path)
-        sync_folder(path.parent)
-    except OSError:
-        place(path, lambda temporary: shutil.copyfile(source, temporary))
 
 
 def _expire(home: Path, kept: Snapshot, before: datetime, keep_versions: int) -> None:

@@ -96,9 +96,10 @@ def validate(
     """
     problems = problems_of(config, columns, capabilities, consent)
     if problems:
+        *others, last = problems
+        told = "".join(f"{problem.message} {problem.fix} " for problem in others)
         raise ConfigurationError(
-            f"Sync '{config.name}' could not run: " + " ".join(p.message for p in problems),
-            " ".join(p.fix for p in problems if p.fix),
+            f"Sync '{config.name}' could not run: {told}{last.message}", last.fix
         )
 
 

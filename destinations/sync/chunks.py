@@ -1,0 +1,102 @@
+"""Reads the rows of a plan back from Parquet, a bounded number at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from destinations.driver import HASH, KEY, META_COLUMNS
+from destinations.sync.config import SyncConfig
+from destinations.sync.content import with_hash
+from destinations.sync.plan import CLASS, ROW, mapped
+from destinations.sync.snapshot import Snapshot
+
+CHUNK_ROWS = 50_000
+
+
+def rows_to_send(
+    wanted: pl.DataFrame,
+    change: str,
+    snapshot: Snapshot,
+    config: SyncConfig,
+    size: int = CHUNK_ROWS,
+) -> Iterator[pl.DataFrame]:
+    """Rows of one class of a plan, with their fields, in the shape drivers take.
+
+    Args:
+        wanted: ``Plan.sends`` or ``Plan.removes``; rows without ``_row`` are passed over.
+    """
+    chosen = wanted.filter((pl.col(CLASS) == change) & pl.col(ROW).is_not_null()).sort(ROW)
+    scan = snapshot.scan()
+    fields = mapped(config, change, scan.collect_schema())
+    for chunk in chosen.iter_slices(size):
+        first = chunk[ROW][0]
+        span = scan.slice(first, chunk[ROW][-1] - first + 1)
+        numbered = span.with_row_index(ROW, offset=first).select(ROW, *fields)
+        yield (
+            numbered.join(chunk.lazy(), on=ROW, how="inner", maintain_order="left")
+            .select(*META_COLUMNS, *config.mapping)
+            .collect(engine="streaming")
+        )
+
+
+def leavers_to_send(
+    wanted: pl.DataFrame, leavers: pl.DataFrame, config: SyncConfig, size: int = CHUNK_ROWS
+) -> Iterator[pl.DataFrame]:
+    """Removes whose row is in the snapshot no longer, with their last known fields."""
+    chosen = wanted.filter(pl.col(ROW).is_null())
+    rows = chosen.join(leavers, on=KEY, how="left", maintain_order="left")
+    fields = mapped(config, "remove", leavers.schema)
+    yield from rows.select(*META_COLUMNS, *fields).iter_slices(size)
+
+
+def as_events(rows: pl.DataFrame, change: str, snapshot: Snapshot) -> pl.DataFrame:
+    """``rows`` with hashes that tell apart a person's several entries and exits.
+
+    A delivery's idempotency key is made of them: the same for a second try on the same
+    snapshot, another one when the person enters again later.
+    """
+    occasion = pl.concat_str([pl.lit(f"{change}:{snapshot.version}:"), pl.col(HASH).fill_null("")])
+    return with_hash(
+        rows.lazy().with_columns(occasion.alias(HASH)), {HASH: pl.String()}, HASH
+    ).collect()
+
+
+def leavers_of(
+    absent: pl.Series,
+    config: SyncConfig,
+    seen: pl.LazyFrame | None,
+    leavers: pl.LazyFrame | None,
+) -> pl.DataFrame:
+    """Last known audience columns of held rows that left: ``_key`` and every mapped column.
+
+    They stand in the snapshot of the run before, or among its leavers; what is in neither
+    is known by its key alone.
+    """
+    columns = sorted(set(config.columns.values()))
+    found = pl.DataFrame(absent.alias(KEY))
+    wanted = found.lazy()
+    sources = []
+    if seen is not None:
+        keyed = seen.with_columns(pl.col(config.key).cast(pl.String).alias(KEY))
+        sources.append(keyed)
+    if leavers is not None:
+        sources.append(leavers)
+    parts = []
+    for source in sources:
+        known = [name for name in columns if name in source.collect_schema()]
+        part = source.select(KEY, *known).join(wanted, on=KEY, how="semi")
+        parts.append(part.unique(KEY, keep="first").collect(engine="streaming"))
+    if parts:
+        rows = pl.concat(parts, how="diagonal_relaxed").unique(KEY, keep="first")
+        found = found.join(rows, on=KEY, how="left", maintain_order="left")
+    if config.key in columns:
+        key = pl.col(KEY)
+        if config.key in found.columns:
+            key = key.cast(found.schema[config.key], strict=False)
+            found = found.with_columns(pl.col(config.key).fill_null(key))
+        else:
+            found = found.with_columns(key.alias(config.key))
+    missing = [name for name in columns if name not in found.columns]
+    return found.with_columns(pl.lit(None).alias(name) for name in missing)
