@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from typing import Any, Literal
 from urllib.parse import parse_qsl
@@ -10,7 +9,6 @@ from urllib.parse import parse_qsl
 import orjson
 
 MOST_BYTES = 64 * 1024 * 1024
-_KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 
 class BodyError(ValueError):
@@ -38,7 +36,7 @@ def unpacked(body: bytes, encoding: str | None) -> bytes:
 
 
 def parsed(body: bytes, encoding: Literal["json", "form", "ndjson"]) -> Any:
-    """The value in the body; None where it is empty.
+    """The value in the body, of NDJSON an array of its lines; None where it is empty.
 
     Raises:
         BodyError: it is not of this encoding.
@@ -56,30 +54,7 @@ def parsed(body: bytes, encoding: Literal["json", "form", "ndjson"]) -> Any:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
     except ValueError:
         raise BodyError("the body is not a form") from None
-    return _form(pairs)
-
-
-def _form(pairs: list[tuple[str, str]]) -> dict[str, Any]:
-    """``a[b]=1`` is an object in an object, ``a[]=1`` or a name given twice an array."""
-    form: dict[str, Any] = {}
-    for name, value in pairs:
-        found = _KEY.fullmatch(name)
-        if found is None:
-            raise BodyError(f"the form's name '{name}' cannot be read")
-        keys = [found[1], *re.findall(r"\[([^\[\]]*)\]", found[2])]
-        into = form
-        for position, key in enumerate(keys[:-1]):
-            if keys[position + 1] == "":
-                break
-            into = into.setdefault(key, {})
-            if not isinstance(into, dict):
-                raise BodyError(f"the form gives '{key}' both as a value and as an object")
-        else:
-            position = len(keys) - 1
-        last = keys[position]
-        if keys[-1] == "" or last in into:
-            present = into.get(last, [])
-            into[last] = [*(present if isinstance(present, list) else [present]), value]
-        else:
-            into[last] = value
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise BodyError("the form gives a name twice")
     return form

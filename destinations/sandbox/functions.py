@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -34,7 +34,11 @@ def mapped_value(placeholder: Placeholder, value: Any) -> Any:
     Raises:
         UnreadableError: the functions cannot have given this value.
     """
-    for function in reversed(placeholder.functions):
+    functions: Iterable[Function] = reversed(placeholder.functions)
+    if placeholder.is_object:
+        # Whatever order they stand in: keys are written first, then pairs, then JSON text.
+        functions = sorted(placeholder.functions, key=lambda one: _OBJECT_ORDER.get(one.name, 9))
+    for function in functions:
         if value is None:
             return None
         reader = _BACKWARDS.get(function.name)
@@ -83,15 +87,17 @@ def _pairs(function: Function, value: Any) -> dict[str, Any]:
     return {pair[name]: pair.get(content) for pair in value}
 
 
-def _prefixed(function: Function, value: Any) -> dict[str, Any]:
-    prefix = function.argument or ""
+def _keys(function: Function, value: Any) -> dict[str, Any]:
+    before, _, after = (function.argument or "*").partition("*")
     if not isinstance(value, dict):
         raise UnreadableError("must be an object")
     for key in value:
-        if not key.startswith(prefix):
-            raise UnreadableError(f"has the key '{key}', which does not start with '{prefix}'")
-    return {key.removeprefix(prefix): item for key, item in value.items()}
+        if not key.startswith(before) or not key.endswith(after):
+            raise UnreadableError(f"has the key '{key}', which is not written {function.argument}")
+    return {key.removeprefix(before).removesuffix(after): item for key, item in value.items()}
 
+
+_OBJECT_ORDER = {"json": 0, "pairs": 1, "keys": 2}
 
 _BACKWARDS: dict[str, Callable[[Function, Any], Any]] = {
     "base64": _base64,
@@ -99,7 +105,7 @@ _BACKWARDS: dict[str, Callable[[Function, Any], Any]] = {
     "json": _json,
     "yes_no": _yes_no,
     "pairs": _pairs,
-    "prefixed": _prefixed,
+    "keys": _keys,
 }
 
 _FORWARDS: dict[str, Callable[[str], str]] = {

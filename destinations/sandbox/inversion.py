@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
+import orjson
+
 from destinations.language.spec import Setting
 from destinations.language.template import (
     META,
@@ -118,7 +120,7 @@ class Reading:
     def _share(self, name: str, value: Any, where: str) -> None:
         if isinstance(value, dict | list):
             self.problem(where, f"must be one value ({name})")
-        elif value is not None and self.shared.setdefault(name, value) != value:
+        elif value is not None and str(self.shared.setdefault(name, value)) != str(value):
             # The value may be a secret, so it is not shown.
             self.problem(where, f"gives another {name} than the rest of the request")
 
@@ -139,15 +141,36 @@ class Reading:
             self.bind(part, piece, where, row)
 
     def _read_array(self, node: Array, value: Any, where: str, row: Row) -> None:
-        if self.as_text and isinstance(value, str):
-            value = [value]
         if not isinstance(value, list):
             self.problem(where, f"must be an array, not {_short(value)}")
-        elif len(value) != len(node.items):
+            return
+        items = list(node.items)
+        if len(value) < len(items) and self.nulls == "drop":
+            items = self._items_present(items, value)
+        if len(value) != len(items):
             self.problem(where, f"must have {len(node.items)} elements, not {len(value)}")
-        else:
-            for position, (item, element) in enumerate(zip(node.items, value, strict=True)):
-                self.read(item, element, f"{where}[{position}]", row)
+            return
+        for position, (item, element) in enumerate(zip(items, value, strict=True)):
+            self.read(item, element, f"{where}[{position}]", row)
+
+    def _items_present(self, items: list[Node], value: list[Any]) -> list[Node]:
+        """The items that the elements of a shorter array are: null ones were left out."""
+        present: list[Node] = []
+        spare = len(items) - len(value)
+        for item in items:
+            at = len(present)
+            fits = at < len(value) and not self._attempt(item, value[at]).problems
+            if not fits and spare and self.may_be_absent(item):
+                spare -= 1
+            else:
+                present.append(item)
+        return present[: len(value)] if spare else present
+
+    def _attempt(self, node: Node, value: Any) -> Reading:
+        """Read apart from everything read so far."""
+        attempt = Reading(self.settings, self.nulls, self.as_text)
+        attempt.read(node, value, "", Row())
+        return attempt
 
     def _read_each(self, node: Each, value: Any, where: str) -> None:
         if not isinstance(value, list):
@@ -179,7 +202,7 @@ class Reading:
                 key = str(member.key.value)
                 path = f"{where}.{key}" if where else key
                 if key in left:
-                    self.read(member.value, left.pop(key), path, row)
+                    self._read_value(member.value, left.pop(key), path, row)
                 elif not self.may_be_absent(member.value):
                     self.problem(path, "is missing")
             else:
@@ -192,6 +215,23 @@ class Reading:
             self.problem(
                 where, f"has keys that are not the vendor's: {', '.join(sorted(left)[:5])}"
             )
+
+    def _read_value(self, node: Node, value: Any, where: str, row: Row) -> None:
+        """A member's value; in a form, objects and arrays are JSON text."""
+        nested = isinstance(node, Object | Array | Each) or (
+            isinstance(node, Placeholder) and node.is_object
+        )
+        if not self.as_text or not nested:
+            self.read(node, value, where, row)
+            return
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            self.problem(where, "must be JSON text")
+            return
+        self.as_text = False
+        self.read(node, value, where, row)
+        self.as_text = True
 
     def _read_named(
         self, member: Member, after_spread: bool, left: dict[str, Any], where: str, row: Row
@@ -227,10 +267,9 @@ class Reading:
             setting = self.settings.get(member.key.local)
             if setting and setting.pattern and not re.fullmatch(setting.pattern, key):
                 return False
-        attempt = Reading(self.settings, self.nulls, self.as_text)
-        attempt.read(member.key, key, "", Row())
-        attempt.read(member.value, value, "", Row())
-        return not attempt.problems
+        return not (
+            self._attempt(member.key, key).problems or self._attempt(member.value, value).problems
+        )
 
     def may_be_absent(self, node: Node) -> bool:
         """Whether the template leaves this value out of the body for some rows."""

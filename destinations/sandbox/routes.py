@@ -14,7 +14,9 @@ from destinations.language.spec import Answer, Batch, ErrorRule, OperationSpec, 
 from destinations.language.template import (
     META,
     SETTINGS,
+    Array,
     Constant,
+    Each,
     Node,
     Placeholder,
     Scalar,
@@ -124,10 +126,21 @@ def read_route(
         elif not reading.may_be_absent(node):
             reading.problem(f"the header {name}", "is missing")
     if route.body is not None:
-        reading.read(route.body, body, "", row)
+        lines = route.step.encoding == "ndjson" and isinstance(body, list)
+        reading.read(route.body, _from_lines(route.body, body) if lines else body, "", row)
     elif body is not None and route.operation is not None:
         reading.problem("", "must be empty")
     return reading
+
+
+def _from_lines(node: Node, lines: list[Any]) -> Any:
+    """NDJSON's lines as the value of the template: an array is one line for each element."""
+    if isinstance(node, Each) and isinstance(node.item, Array):
+        size = len(node.item.items)
+        return [lines[start : start + size] for start in range(0, len(lines), size)]
+    if isinstance(node, Each | Array) or len(lines) != 1:
+        return lines
+    return lines[0]
 
 
 def rows_of(reading: Reading) -> list[Row]:
