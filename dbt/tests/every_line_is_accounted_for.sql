@@ -1,5 +1,5 @@
 -- Nothing is lost between a file and staging.
-select * from {{ ref('obs_ingestion') }}
+select source_name from {{ ref('obs_ingestion') }}
 where
     lines <> events + rejected
     or events + replayed <> staged_events + duplicates

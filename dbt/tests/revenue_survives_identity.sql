@@ -6,8 +6,8 @@ with staged as (
     where
         orders.identifier_id is not null
         and orders.order_id not in (
-            select order_id from {{ ref('stg_order_cancellations') }}
-            where order_id is not null
+            select cancelled.order_id from {{ ref('stg_order_cancellations') }} as cancelled
+            where cancelled.order_id is not null
         )
 
 ),

@@ -1,1 +1,3 @@
-{{ audience('cart_abandoners', fields=['email', 'phone', 'first_name', 'last_name', 'orders_count', 'last_category', 'last_cart_at']) }}
+{{ audience('cart_abandoners', fields=[
+    'email', 'phone', 'first_name', 'last_name', 'orders_count', 'last_category', 'last_cart_at',
+]) }}

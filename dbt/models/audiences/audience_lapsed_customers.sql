@@ -1,1 +1,4 @@
-{{ audience('lapsed_customers', fields=['email', 'phone', 'first_name', 'last_name', 'country', 'orders_count', {'lifetime_revenue': 'revenue'}, 'last_order_at']) }}
+{{ audience('lapsed_customers', fields=[
+    'email', 'phone', 'first_name', 'last_name', 'country',
+    'orders_count', {'lifetime_revenue': 'revenue'}, 'last_order_at',
+]) }}

@@ -1,1 +1,4 @@
-{{ audience('loyal_customers', fields=['user_id', 'email', 'phone', 'first_name', 'last_name', 'country', 'orders_count', {'lifetime_revenue': 'revenue'}, 'last_order_at']) }}
+{{ audience('loyal_customers', fields=[
+    'user_id', 'email', 'phone', 'first_name', 'last_name', 'country',
+    'orders_count', {'lifetime_revenue': 'revenue'}, 'last_order_at',
+]) }}

@@ -1,1 +1,3 @@
-{{ audience('newsletter_subscribers', fields=['email', 'first_name', 'last_name', 'phone', 'country', 'favourite_category']) }}
+{{ audience('newsletter_subscribers', fields=[
+    'email', 'first_name', 'last_name', 'phone', 'country', 'favourite_category',
+]) }}

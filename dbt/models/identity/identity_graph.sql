@@ -32,7 +32,8 @@ members as (
         identifier_id,
         former_profile_id,
         edge_load_seq,
-        node
+        node,
+        true as is_seed
     from seeds
     where former_profile_id is null
     {%- if is_incremental() %}
@@ -42,14 +43,15 @@ members as (
     select
         graph.identifier_id,
         graph.profile_id as former_profile_id,
-        coalesce(seeds.edge_load_seq, graph.edge_load_seq) as edge_load_seq,
-        graph.profile_id as node
+        coalesce(seen_again.edge_load_seq, graph.edge_load_seq) as edge_load_seq,
+        graph.profile_id as node,
+        seen_again.identifier_id is not null as is_seed
     from {{ this }} as graph
-    left join seeds on graph.identifier_id = seeds.identifier_id
+    left join seeds as seen_again on graph.identifier_id = seen_again.identifier_id
     where
         graph.profile_id in (
-            select former_profile_id from seeds
-            where former_profile_id is not null
+            select touched.former_profile_id from seeds as touched
+            where touched.former_profile_id is not null
         )
     {%- endif %}
 
@@ -61,6 +63,7 @@ placed as (
         members.identifier_id,
         members.former_profile_id,
         members.edge_load_seq,
+        members.is_seed,
         identifiers.load_seq,
         first_value(members.identifier_id) over (
             partition by coalesce(cast(labels.component as varchar), members.node)
@@ -78,7 +81,7 @@ placed as (
 resolved as (
 
     select
-        placed.*,
+        *,
         {{ profile_id_of('oldest_identifier_id') }} as profile_id
     from placed
 
@@ -94,7 +97,7 @@ final as (
     from resolved
     where
         former_profile_id is distinct from profile_id
-        or identifier_id in (select identifier_id from seeds)
+        or is_seed
 
 )
 

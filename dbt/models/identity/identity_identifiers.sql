@@ -29,8 +29,8 @@ parts as (
 
     union all
 
-    select * from {{ this }}
-    where identifier_id in (select identifier_id from seen)
+    select known.* from {{ this }} as known
+    where known.identifier_id in (select seen.identifier_id from seen)
     {%- endif %}
 
 ),

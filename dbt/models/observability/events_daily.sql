@@ -11,13 +11,13 @@
 
 with events as (
 
-    select * from {{ ref('stg_events') }}
+    select events.* from {{ ref('stg_events') }} as events
     {%- if is_range %}
-    where occurred_on between date '{{ var("min_date") }}' and date '{{ var("max_date") }}'
+    where events.occurred_on between date '{{ var("min_date") }}' and date '{{ var("max_date") }}'
     {%- elif is_incremental() %}
-    where occurred_on in (
-        select occurred_on from {{ ref('stg_events') }}
-        where {{ in_new_loads() }}
+    where events.occurred_on in (
+        select newcomers.occurred_on from {{ ref('stg_events') }} as newcomers
+        where {{ in_new_loads('newcomers.load_seq') }}
     )
     {%- endif %}
 

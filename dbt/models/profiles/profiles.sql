@@ -24,10 +24,11 @@ traits as (
 
     select
         graph.profile_id,
-        {% for trait in ['first_name', 'last_name', 'country'] -%}
-        {{ latest_value('traits.value', 'traits.occurred_at', 'traits.message_id', "traits.trait = '" ~ trait ~ "'") }}
+        {%- for trait in ['first_name', 'last_name', 'country'] %}
+        {%- set is_this = "traits.trait = '" ~ trait ~ "'" %}
+        {{ latest_value('traits.value', 'traits.occurred_at', 'traits.message_id', is_this) }}
             as {{ trait }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {%- endfor %}
     from {{ ref('stg_traits') }} as traits
     inner join graph on traits.identifier_id = graph.identifier_id
     group by graph.profile_id
@@ -38,10 +39,13 @@ consents as (
 
     select
         graph.profile_id,
-        {% for purpose in var('consent_purposes') -%}
-        {{ latest_value('consents.is_granted', 'consents.occurred_at', 'consents.message_id', "consents.purpose = '" ~ purpose ~ "'") }}
+        {%- for purpose in var('consent_purposes') %}
+        {%- set is_this = "consents.purpose = '" ~ purpose ~ "'" %}
+        {{ latest_value(
+            'consents.is_granted', 'consents.occurred_at', 'consents.message_id', is_this
+        ) }}
             as consent_{{ purpose }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {%- endfor %}
     from {{ ref('stg_consents') }} as consents
     inner join graph on consents.identifier_id = graph.identifier_id
     group by graph.profile_id
@@ -54,12 +58,13 @@ people as (
         profile_id,
         min(first_seen_at) as first_seen_at,
         max(last_seen_at) as last_seen_at,
-        {% for identifier_type in var('identifier_types') -%}
-        {{ latest_value('identifier_value', 'last_seen_at', 'identifier_value', "identifier_type = '" ~ identifier_type ~ "'") }}
+        {%- for identifier_type in var('identifier_types') %}
+        {%- set is_this = "identifier_type = '" ~ identifier_type ~ "'" %}
+        {{ latest_value('identifier_value', 'last_seen_at', 'identifier_value', is_this) }}
             as {{ identifier_type }},
-        {{ sorted_list('identifier_value', "identifier_type = '" ~ identifier_type ~ "'") }}
+        {{ sorted_list('identifier_value', is_this) }}
             as {{ identifier_type }}s{{ ',' if not loop.last }}
-        {% endfor %}
+        {%- endfor %}
     from identifiers
     group by profile_id
 

@@ -22,7 +22,8 @@ statements as (
     select
         identifier_id,
         '{{ purpose }}' as purpose,
-        {{ json_text('context', '$.consent.categoryPreferences.' ~ purpose) }} = 'true' as is_granted,
+        {{ json_text('context', '$.consent.categoryPreferences.' ~ purpose) }} = 'true'
+            as is_granted,
         occurred_at,
         message_id,
         load_seq
@@ -44,8 +45,8 @@ candidates as (
 
     union all
 
-    select * from {{ this }}
-    where identifier_id in (select identifier_id from statements)
+    select known.* from {{ this }} as known
+    where known.identifier_id in (select statements.identifier_id from statements)
     {%- endif %}
 
 ),

@@ -44,8 +44,8 @@ candidates as (
 
     union all
 
-    select * from {{ this }}
-    where order_id in (select order_id from completed)
+    select known.* from {{ this }} as known
+    where known.order_id in (select completed.order_id from completed)
     {%- endif %}
 
 ),

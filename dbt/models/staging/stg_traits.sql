@@ -75,10 +75,10 @@ candidates as (
     union all
 
     select
-        *,
+        known.*,
         0 as item_number
-    from {{ this }}
-    where identifier_id in (select identifier_id from named)
+    from {{ this }} as known
+    where known.identifier_id in (select named.identifier_id from named)
     {%- endif %}
 
 ),

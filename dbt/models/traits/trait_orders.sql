@@ -71,12 +71,14 @@ final as (
         coalesce(order_totals.orders_count, 0) as orders_count,
         coalesce(order_totals.cancelled_orders_count, 0) as cancelled_orders_count,
         coalesce(order_totals.revenue, 0) as revenue,
-        {{ money('order_totals.revenue / nullif(order_totals.orders_count, 0)') }} as average_order_value,
+        {{ money('order_totals.revenue / nullif(order_totals.orders_count, 0)') }}
+            as average_order_value,
         coalesce(line_totals.products_bought, 0) as products_bought,
         coalesce(line_totals.items_bought, 0) as items_bought,
         coalesce(refund_totals.refunds_count, 0) as refunds_count,
         coalesce(refund_totals.refunded, 0) as refunded,
-        {{ money('coalesce(order_totals.revenue, 0) - coalesce(refund_totals.refunded, 0)') }} as net_revenue,
+        {{ money('coalesce(order_totals.revenue, 0) - coalesce(refund_totals.refunded, 0)') }}
+            as net_revenue,
         order_totals.first_order_at,
         order_totals.last_order_at,
         refund_totals.last_refund_at
