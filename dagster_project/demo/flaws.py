@@ -24,7 +24,8 @@ _FLAWS = {
     "timestamp_2099": _swapped("timestamp", '"2099-12-31T23:59:59.000Z"'),
     "wrong_type": _swapped("userId", '{"id":17}'),
 }
-KINDS = tuple(_FLAWS)
+BAD_PRICE = "bad_price"
+KINDS = (*_FLAWS, BAD_PRICE)
 
 
 def flawed(calls: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -33,16 +34,27 @@ def flawed(calls: pl.DataFrame) -> dict[str, pl.DataFrame]:
     They are spoilt copies with message ids of their own, so that they stand in addition
     to the good calls: whoever rejects them loses nothing.
     """
-    height = calls.height
-    count = max(int(height * SHARE), 1 if height >= 100 else 0)
     found = {}
     for place, (kind, spoil) in enumerate(_FLAWS.items()):
-        # Spread over the day, and a different line for each kind.
-        rows = pl.int_range(count, eager=True) * height // max(count, 1) + place * 7
         marked = _LINE.str.replace('"messageId":"', f'"messageId":"{kind}-', literal=True)
-        found[kind] = (
-            calls[rows % max(height, 1)].select(line=marked).select(line=spoil)
-            if count
-            else calls.select("line").clear()
-        )
+        found[kind] = _some(calls, place).select(line=marked).select(line=spoil)
     return found
+
+
+def bad_orders(orders: pl.DataFrame) -> pl.DataFrame:
+    """Orders of one line each, in addition to these, whose price no reader can make out."""
+    return _some(orders, 0).with_columns(
+        order_id=pl.format("{}-{}", "order_id", pl.int_range(pl.len())),
+        unit_price=pl.lit("n/a"),
+        refunded_at=pl.lit(None, dtype=pl.Datetime("ms")),
+        status=pl.lit("completed"),
+    )
+
+
+def _some(rows: pl.DataFrame, place: int) -> pl.DataFrame:
+    """Their share of ``rows``, spread over all of them; other rows for another ``place``."""
+    count = max(int(rows.height * SHARE), 1 if rows.height >= 100 else 0)
+    if count == 0:
+        return rows.clear()
+    numbers = pl.int_range(count, eager=True) * rows.height // count + place * 7
+    return rows[numbers % rows.height]

@@ -20,7 +20,7 @@ import polars as pl
 from dagster_project.demo import files
 from dagster_project.demo.calls import visit_calls
 from dagster_project.demo.exports import REFUND_WITHIN, customers, history_orders, order_lines
-from dagster_project.demo.flaws import KINDS, flawed
+from dagster_project.demo.flaws import BAD_PRICE, KINDS, bad_orders, flawed
 from dagster_project.demo.people import COLLECTED_FROM, population
 from dagster_project.demo.visits import delivered_on, visits
 
@@ -40,13 +40,14 @@ class DemoDay:
     calls: dict[str, int]
     """Good calls by source, copies included: an order is one call, whatever its lines."""
     bad: dict[str, int]
-    """Lines to be rejected, by kind of flaw; ``truncated_file`` counts files, not lines."""
+    """What is to be rejected, by kind of flaw: web lines, except ``bad_price`` (orders of the ERP)
+    and ``truncated_file`` (files, of which what comes before the break is readable)."""
     repeated: int
     """Of ``calls``, those whose message id stands in the same day's files already."""
     resent: int
     """Of ``calls``, those delivered the day before already."""
     late: int
-    """Of ``calls``, those that happened on an earlier day (an app that was offline)."""
+    """Of ``calls``, those of an app that was offline on the day they happened, resent ones aside."""
 
 
 def generate(
@@ -81,9 +82,12 @@ def generate(
             flaws = flawed(browsed)
             add_web(pl.concat([browsed.select("line"), *flaws.values()]))
             add_app(part.calls.filter("app").select("line"))
+            unreadable = bad_orders(part.orders)
             add_erp(part.orders)
+            add_erp(unreadable)
             add_crm(part.customers)
             bad.update({kind: rows.height for kind, rows in flaws.items()})
+            bad[BAD_PRICE] += unreadable.height
             count.update(part.count())
             cut = browsed.select("line").head(_CUT_LINES) if first == 0 else cut
     written = [web, app, erp, crm]
@@ -135,7 +139,7 @@ class _Slice:
             "crm": self.customers.height,
             "repeated": int((copy == "repeated").sum()),
             "resent": int((copy == "resent").sum()),
-            "late": int(self.calls["late"].sum()),
+            "late": int((self.calls["late"] & (copy != "resent")).sum()),
         }
 
 
