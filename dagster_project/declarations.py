@@ -14,14 +14,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from destinations.connections import CONSENT_NOT_REQUIRED, Connection, load_connections
+import polars as pl
+
+from destinations.connections import Connection, load_connections
 from destinations.driver import Driver
 from destinations.errors import ConfigurationError
-from destinations.paths import connections_file, project_root
+from destinations.paths import audiences_dir, connections_file
 from destinations.registry import capabilities_of, open_driver
-from destinations.sync.config import SyncConfig, syncs_of, validate
+from destinations.sync.config import SyncConfig, syncs_of
+from destinations.sync.snapshot import current
+from destinations.sync.validation import consent_column, validate
 
 AUDIENCES = "audiences"
+POLARS_TYPES = {
+    "bigint": "Int64",
+    "boolean": "Boolean",
+    "date": "Date",
+    "double": "Float64",
+    "integer": "Int32",
+    "text": "String",
+    "timestamp": "Datetime",
+    "varchar": "String",
+}
+"""SQL types as a yml names them, as Polars reads them back; others are not checked."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class Audience:
     description: str
     owner: str | None
     columns: dict[str, str]
-    """Declared columns and their data types (empty text where the yml names none)."""
+    """Declared columns and their Polars types (empty text where the yml names none we know)."""
     origin: str
     """The yml file, for messages."""
     syncs: tuple[SyncConfig, ...] = field(default=())
@@ -55,8 +70,7 @@ class Sync:
     @property
     def consent_column(self) -> str | None:
         """The audience column that must be true for a row to travel; None: no consent needed."""
-        purpose = self.connection.consent
-        return None if purpose == CONSENT_NOT_REQUIRED else f"consent_{purpose}"
+        return consent_column(self.connection.consent)
 
     def driver(self) -> Driver:
         """Open the destination. Settings come from the environment now, not earlier."""
@@ -85,7 +99,8 @@ def audiences_of(manifest: Mapping[str, Any]) -> list[Audience]:
                 description=node["description"],
                 owner=meta.get("owner"),
                 columns={
-                    name: column.get("data_type") or "" for name, column in node["columns"].items()
+                    name: POLARS_TYPES.get((column.get("data_type") or "").lower(), "")
+                    for name, column in node["columns"].items()
                 },
                 origin=origin[2] or origin[0],
                 syncs=tuple(configs),
@@ -127,19 +142,24 @@ def syncs_in(audiences: Iterable[Audience], connections: Mapping[str, Connection
 def check(sync: Sync) -> None:
     """Refuse a sync that no run could carry out.
 
+    Columns are those that the yml declares; where it declares none, those of the audience
+    as last published; before the first publication only the destination's side is checked.
+
     Raises:
         ConfigurationError: with everything that is wrong and what to write instead.
     """
-    problems = validate(
-        sync.config,
-        sync.audience.columns,
-        capabilities_of(sync.connection),
-        sync.consent_column,
-    )
-    if problems:
-        raise ConfigurationError(
-            f"{sync.audience.origin}: sync {sync.name}: " + " ".join(problems)
-        )
+    columns = sync.audience.columns
+    if not columns:
+        snapshot = current(audiences_dir(), sync.audience.name)
+        columns = snapshot.columns if snapshot else dict.fromkeys(_named_columns(sync), "")
+    validate(sync.config, columns, capabilities_of(sync.connection), sync.connection.consent)
+
+
+def _named_columns(sync: Sync) -> set[str]:
+    where = sync.config.where
+    named = {sync.config.key, *sync.config.columns.values()}
+    named |= set(pl.sql_expr(where).meta.root_names()) if where else set()
+    return named | ({sync.consent_column} if sync.consent_column else set())
 
 
 def load(manifest: Path) -> list[Sync]:
@@ -153,9 +173,3 @@ def load(manifest: Path) -> list[Sync]:
     for sync in syncs:
         check(sync)
     return syncs
-
-
-def relative(path: Path) -> str:
-    """A path as a person in the project would write it."""
-    root = project_root()
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -184,7 +184,7 @@ def _account(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
     terms = [f"{row[name]:,} {name}" for name in ACCOUNT if row[name]]
-    text = f"{row['rows_read']:,} = {' + '.join(terms) or '0'}"
+    text = f"{row['rows']:,} = {' + '.join(terms) or '0'}"
     if row["removed"]:
         text += f"; {row['removed']:,} removed"
     return text

@@ -31,7 +31,7 @@ class Summary:
     def syncs(self) -> list[dict[str, Any]]:
         """The row of every sync that ran, by name."""
         return [
-            {"sync": "/".join(key[1:]), **metadata}
+            metadata
             for key, metadata in sorted(self.materialised.items())
             if key[0] == "syncs"
         ]

@@ -8,23 +8,9 @@ from cyclopts import App, Parameter
 
 from dagster_project.cli.execute import Summary, load_definitions, run_job
 from dagster_project.cli.output import Exit, err, out, print_json, print_rows, progress_bar
+from dagster_project.cli.syncs import REPORT_COLUMNS
 
 app = App(help_format="plaintext")
-
-SYNC_COLUMNS = {
-    "sync": "sync",
-    "rows_read": "read",
-    "delivered": "delivered",
-    "unchanged": "unchanged",
-    "filtered": "filtered",
-    "withheld": "withheld",
-    "rejected": "rejected",
-    "deferred": "deferred",
-    "removed": "removed",
-    "requests": "requests",
-}
-"""The accounting of a sync: read is the sum of the six columns behind it."""
-
 
 @app.default
 def run(
@@ -62,7 +48,7 @@ def report(summary: Summary, *, as_json: bool) -> None:
                 f"rejected {rejected.get('rejected', 0):,} lines."
             )
         if summary.syncs():
-            print_rows(summary.syncs(), SYNC_COLUMNS, as_json=False)
+            print_rows(summary.syncs(), REPORT_COLUMNS, as_json=False)
     for check in summary.failed_checks:
         err.print(f"[red]Check failed:[/] {check}", soft_wrap=True)
     for error in summary.errors:

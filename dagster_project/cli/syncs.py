@@ -1,0 +1,270 @@
+"""``storeroom syncs``: what is declared, what a run would send, running one, and its history."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
+from dagster_project.declarations import Sync, load
+from dagster_project.progress import announce
+from dagster_project.warehouse import manifest
+from destinations.errors import ConfigurationError
+from destinations.paths import audiences_dir, syncs_dir
+from destinations.sync.engine import run_sync
+from destinations.sync.snapshot import current
+from destinations.sync.status import pause as pause_sync
+from destinations.sync.status import read_status
+
+app = App(help_format="plaintext")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+REPORT_COLUMNS = {
+    "sync": "sync",
+    "status": "status",
+    "rows": "read",
+    "delivered": "delivered",
+    "unchanged": "unchanged",
+    "filtered": "filtered",
+    "withheld": "withheld",
+    "rejected": "rejected",
+    "deferred": "deferred",
+    "removed": "removed",
+    "requests": "requests",
+}
+"""The accounting of a run: read is the sum of delivered to deferred."""
+
+
+def chosen(connection: str | None, audience: str | None) -> list[Sync]:
+    """Declared syncs of a connection and an audience; None stands for any.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    syncs = load(manifest.ensure())
+    found = [
+        sync
+        for sync in syncs
+        if connection in (None, sync.connection.name) and audience in (None, sync.audience.name)
+    ]
+    if not found:
+        raise ConfigurationError(
+            f"No sync of {connection or 'any connection'} and {audience or 'any audience'}.",
+            f"Declared are: {', '.join(sync.name for sync in syncs) or 'none'}.",
+        )
+    return found
+
+
+@app.command(name="list")
+def list_all(
+    *, connection: str | None = None, audience: str | None = None, as_json: Json = False
+) -> Exit:
+    """List the declared syncs.
+
+    Parameters
+    ----------
+    connection
+        Only this connection.
+    audience
+        Only this audience.
+    as_json
+        Print one JSON object a line.
+    """
+    rows = [
+        {
+            "sync": sync.name,
+            "connection": sync.connection.name,
+            "audience": sync.audience.name,
+            "destination": sync.connection.destination,
+            "mode": sync.config.mode,
+            "cadence": sync.config.cadence,
+            "consent": sync.connection.consent,
+            "fields": list(sync.config.mapping),
+            "where": sync.config.where,
+            "declared_in": sync.audience.origin,
+        }
+        for sync in chosen(connection, audience)
+    ]
+    columns = ["sync", "destination", "mode", "cadence", "consent", "fields", "where"]
+    print_rows(rows, {name: name for name in columns}, as_json=as_json)
+    return Exit.DONE
+
+
+@app.command
+def plan(
+    *, connection: str | None = None, audience: str | None = None, as_json: Json = False
+) -> Exit:
+    """Show what a run would send, without sending or recording anything.
+
+    Parameters
+    ----------
+    connection
+        Only this connection.
+    audience
+        Only this audience.
+    as_json
+        Print one JSON object a line.
+    """
+    reports = []
+    syncs = chosen(connection, audience)
+    with progress_bar(quiet=as_json):
+        for number, sync in enumerate(syncs, start=1):
+            announce("plan", sync.name, number, len(syncs))
+            reports.append(_dry_run(sync))
+    columns = {
+        "sync": "sync",
+        "status": "status",
+        "rows": "read",
+        "planned_adds": "adds",
+        "planned_updates": "updates",
+        "removes": "removes",
+        "unchanged": "unchanged",
+        "filtered": "filtered",
+        "withheld": "withheld",
+        "rejected": "rejected",
+    }
+    print_rows(reports, columns, as_json=as_json)
+    if not as_json:
+        for report in reports:
+            if report["status"] == "guarded":
+                out.print(f"{report['sync']}: {report['message']}", markup=False, soft_wrap=True)
+    guarded = any(report["status"] == "guarded" for report in reports)
+    return Exit.INCOMPLETE if guarded else Exit.DONE
+
+
+def _dry_run(sync: Sync) -> dict[str, Any]:
+    driver = sync.driver()
+    try:
+        report = run_sync(
+            sync.config,
+            driver,
+            sync.consent_column,
+            audiences_dir(),
+            syncs_dir(),
+            datetime.now(UTC),
+            dry_run=True,
+        )
+    finally:
+        driver.close()
+    return report.as_row()
+
+
+@app.command
+def run(
+    *,
+    connection: str | None = None,
+    audience: str | None = None,
+    allow_guards: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+) -> Exit:
+    """Run syncs on the audiences as last published, recorded in Dagster like any other run.
+
+    Parameters
+    ----------
+    connection
+        Only this connection.
+    audience
+        Only this audience.
+    allow_guards
+        Run this once even though a guard would stop it.
+    as_json
+        Print one JSON object a line.
+    """
+    from dagster_project.cli.execute import load_definitions, run_job
+    from dagster_project.cli.run import exit_code, report
+    from dagster_project.defs.syncs import ALLOW_GUARDS_TAG, asset_key
+
+    syncs = chosen(connection, audience)
+    tags = {"storeroom/started_by": "cli"}
+    if allow_guards:
+        tags[ALLOW_GUARDS_TAG] = "true"
+    with progress_bar(quiet=as_json):
+        summary = run_job(
+            load_definitions(), "syncs", assets=[asset_key(sync) for sync in syncs], tags=tags
+        )
+    report(summary, as_json=as_json)
+    return exit_code(summary)
+
+
+@app.command
+def status(
+    *, connection: str | None = None, audience: str | None = None, as_json: Json = False
+) -> Exit:
+    """Show the last run of each sync, and why rows were rejected or deferred.
+
+    Parameters
+    ----------
+    connection
+        Only this connection.
+    audience
+        Only this audience.
+    as_json
+        Print one JSON object a line.
+    """
+    known = {(row["connection"], row["audience"]): row for row in read_status(syncs_dir())}
+    rows = []
+    for sync in chosen(connection, audience):
+        found = known.get((sync.connection.name, sync.audience.name), {})
+        snapshot = current(audiences_dir(), sync.audience.name)
+        last = found.get("last") or {}
+        behind = snapshot is not None and last.get("snapshot") != snapshot.version
+        rows.append(
+            {
+                **last,
+                "sync": sync.name,
+                "status": last.get("status", "never ran"),
+                "paused": found.get("paused", False),
+                "interrupted": found.get("interrupted", False),
+                "behind": behind,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return Exit.DONE
+    print_rows(rows, {**REPORT_COLUMNS, "paused": "paused", "behind": "behind"}, as_json=False)
+    for row in rows:
+        for reason in row.get("reasons", []):
+            out.print(
+                f"{row['sync']}: {reason['rows']:,} {reason['fate']}: {reason['message']}",
+                markup=False,
+                soft_wrap=True,
+            )
+    return Exit.DONE
+
+
+@app.command
+def pause(connection: str, audience: str) -> Exit:
+    """Refuse runs of a sync until it is resumed.
+
+    Parameters
+    ----------
+    connection
+        Name of the connection.
+    audience
+        Name of the audience.
+    """
+    return _pause(connection, audience, paused=True)
+
+
+@app.command
+def resume(connection: str, audience: str) -> Exit:
+    """Let a paused sync run again.
+
+    Parameters
+    ----------
+    connection
+        Name of the connection.
+    audience
+        Name of the audience.
+    """
+    return _pause(connection, audience, paused=False)
+
+
+def _pause(connection: str, audience: str, *, paused: bool) -> Exit:
+    (sync,) = chosen(connection, audience)
+    pause_sync(syncs_dir(), connection, audience, paused)
+    out.print(f"{sync.name} is {'paused' if paused else 'resumed'}.")
+    return Exit.DONE
