@@ -23,14 +23,13 @@ answers name rows by its position.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
 from destinations.language.template import (
-    CUSTOM,
     FIELDS,
     Array,
     Constant,
@@ -43,6 +42,7 @@ from destinations.language.template import (
     Scalar,
     Spread,
     Text,
+    parse_text,
     placeholders,
 )
 from destinations.language.values import (
@@ -242,11 +242,10 @@ class Writer:
         return _wrapped("[", _joined(elements, self.nulls == "drop"), "]")
 
 
-def is_object(node: Node) -> bool:
-    """Whether the node always writes an object or array."""
-    return isinstance(node, Object | Array | Each) or (
-        isinstance(node, Placeholder) and node.name in (FIELDS, CUSTOM)
-    )
+def constant_text(text: str, constants: Mapping[str, Any]) -> str | None:
+    """A string of the spec that names nothing of a row, filled in."""
+    found: str | None = pl.select(Writer(Scope({}, constants)).text(parse_text(text))).item()
+    return found
 
 
 def _object_value(found: Value, functions: tuple[Function, ...]) -> Value:

@@ -32,6 +32,14 @@ def steps_of(operation: OperationSpec) -> tuple[Step, ...]:
     return operation.steps or (operation,)
 
 
+def request_without_rows(spec: Spec, step: Step, settings: Mapping[str, Any]) -> Request:
+    """A request that names settings alone, such as the spec's check."""
+    constants = {f"settings.{name}": value for name, value in settings.items()}
+    nobody = pl.DataFrame({KEY: [""]})
+    template = StepTemplate.of(step, spec.headers)
+    return next(each_row(template, nobody, Writer(Scope(dict(nobody.schema), constants))))
+
+
 class Compiled:
     """One operation for one connection; templates are parsed once.
 

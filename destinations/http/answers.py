@@ -1,0 +1,281 @@
+"""What an answer means for each row of a request.
+
+The rule above all others: a row counts as accepted only when the answer says so
+in the way the spec promises. An answer that cannot be read, or that lacks what it
+promises, leaves its rows in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Status, results_for
+from destinations.http.session import Response
+from destinations.language.spec import Answer, ErrorRule, NamedRows, Spec, Step
+
+MOST_WORDS = 500
+"""Characters of a vendor's message that are kept."""
+MISSING: Any = object()
+"""What a path that leads nowhere finds."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one answer says; ``results`` as in :class:`destinations.driver.Outcome`."""
+
+    results: pl.DataFrame
+    whole: bool = False
+    stop: str | None = None
+    captures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def retries(self) -> bool:
+        return bool((self.results["status"] == Status.RETRY.value).any())
+
+
+def judge(
+    spec: Spec, step: Step, response: Response, rows: pl.DataFrame, idempotent: bool
+) -> Verdict:
+    """The verdict of an answer on the rows of its request.
+
+    Args:
+        rows: in the order of the request, fields as they were sent.
+        idempotent: whether the request may safely be sent again.
+    """
+    document = parsed(response.body)
+    words = _words(spec, response, document)
+    rule = _rule((*step.errors, *spec.errors), response.status, document)
+    if rule is not None:
+        return _ruled(rule, rows, words)
+    answer = step.answer
+    if response.status in answer.status:
+        if _promises(answer) and not isinstance(document, dict | list):
+            return _in_doubt(rows, "The answer is not the JSON that was promised.")
+        if not _holds(answer.body, document):
+            return _refused(rows, words)
+        return _accepted(answer, document, rows)
+    return _by_status(response.status, rows, words, idempotent)
+
+
+def found(path: str, document: Any) -> Any:
+    """What stands at a dotted path (``errors.0.message``; ``@`` is the document), or MISSING."""
+    if path == "@":
+        return document
+    for name in path.split("."):
+        if isinstance(document, dict) and name in document:
+            document = document[name]
+        elif isinstance(document, list) and name.isdigit() and int(name) < len(document):
+            document = document[int(name)]
+        else:
+            return MISSING
+    return document
+
+
+def parsed(body: bytes) -> Any:
+    """The body's JSON, or MISSING."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return MISSING
+
+
+def _words(spec: Spec, response: Response, document: Any) -> str:
+    """The vendor's own words, or what came instead of them, with the status before."""
+    said = found(spec.message, document) if spec.message else MISSING
+    if said in (MISSING, None, ""):
+        said = response.body.decode("utf-8", "replace").strip()
+    return shortened(f"{response.status} {_text(said)}".strip())
+
+
+def _text(said: Any) -> str:
+    return said if isinstance(said, str) else orjson.dumps(said).decode()
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
+
+
+def _holds(conditions: Mapping[str, Any], document: Any) -> bool:
+    return all(_equal(found(path, document), wanted) for path, wanted in conditions.items())
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    """Null wants nothing there; a list wants any of its values; true is not 1."""
+    if wanted is None:
+        return value is MISSING or value is None
+    if isinstance(wanted, list | tuple):
+        return any(_equal(value, one) for one in wanted)
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def _rule(rules: Sequence[ErrorRule], status: int, document: Any) -> ErrorRule | None:
+    for rule in rules:
+        if (not rule.status or status in rule.status) and _holds(rule.body, document):
+            return rule
+    return None
+
+
+def _ruled(rule: ErrorRule, rows: pl.DataFrame, words: str) -> Verdict:
+    match rule.means:
+        case "accept":
+            return Verdict(results_for(rows, Status.ACCEPTED))
+        case "reject":
+            return _refused(rows, words)
+        case "retry":
+            return Verdict(results_for(rows, Status.RETRY, words))
+        case "auth":
+            return _stopped(rows, f"The credentials were refused: {words}")
+        case "abort":
+            return _stopped(rows, words)
+
+
+def _by_status(status: int, rows: pl.DataFrame, words: str, idempotent: bool) -> Verdict:
+    """What a status means where the spec has no rule for it (RFC 9110, section 15)."""
+    if status in (401, 407):
+        return _stopped(rows, f"The credentials were refused: {words}")
+    if status == 403:
+        return _stopped(rows, f"The credentials do not allow it: {words}")
+    if status in (408, 425, 429):
+        return Verdict(results_for(rows, Status.RETRY, words))
+    if status in (502, 504) and not idempotent:
+        # A gateway gave up waiting: the request may have been carried out behind it.
+        return Verdict(results_for(rows, Status.IN_DOUBT, words))
+    if status >= 500:
+        return Verdict(results_for(rows, Status.RETRY, words))
+    if 300 <= status < 400:
+        return _stopped(
+            rows, f"The destination redirects elsewhere, which is not followed: {words}"
+        )
+    if status >= 400:
+        return _refused(rows, words)
+    return Verdict(results_for(rows, Status.IN_DOUBT, f"Not the answer that was promised: {words}"))
+
+
+def _refused(rows: pl.DataFrame, words: str) -> Verdict:
+    return Verdict(results_for(rows, Status.REJECTED, words), whole=rows.height > 1)
+
+
+def _stopped(rows: pl.DataFrame, words: str) -> Verdict:
+    return Verdict(results_for(rows, Status.RETRY, words), stop=words)
+
+
+def _in_doubt(rows: pl.DataFrame, why: str) -> Verdict:
+    return Verdict(results_for(rows, Status.IN_DOUBT, why))
+
+
+def _promises(answer: Answer) -> bool:
+    """Whether a success is told from the body, not from the status alone."""
+    lists = answer.accepted or answer.rejected
+    return bool(lists or answer.body or answer.count or answer.refused_count or answer.id)
+
+
+def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
+    """The verdict of an answer with a status of success."""
+    captures = {name: found(path, document) for name, path in answer.capture.items()}
+    lacking = [name for name, value in captures.items() if value in (MISSING, None)]
+    if lacking:
+        return _in_doubt(rows, f"The answer lacks '{answer.capture[lacking[0]]}'.")
+    for path, wanted in ((answer.count, rows.height), (answer.refused_count, 0)):
+        if path is None:
+            continue
+        number = found(path, document)
+        if not isinstance(number, int | float | str) or not str(number).isdigit():
+            return _in_doubt(rows, f"The answer lacks the number '{path}'.")
+        if int(number) != wanted:
+            return _refused(
+                rows, f"The destination answered {path}: {number} for {rows.height} rows."
+            )
+    if answer.accepted or answer.rejected:
+        return _named(answer, document, rows, captures)
+    identifier = found(answer.id, document) if answer.id else None
+    remote = pl.Series(
+        [None if identifier in (MISSING, None) else str(identifier)], dtype=pl.String
+    )
+    known = remote if rows.height == 1 else None
+    return Verdict(results_for(rows, Status.ACCEPTED, remote_id=known), captures=captures)
+
+
+def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str, Any]) -> Verdict:
+    """Row by row, as the answer's lists name them."""
+    default = Status.IN_DOUBT if answer.accepted else Status.ACCEPTED
+    status = [default.value] * rows.height
+    message: list[str | None] = [None] * rows.height
+    remote: list[str | None] = [None] * rows.height
+    if answer.accepted:
+        message = ["The answer does not name this row."] * rows.height
+        if not isinstance(found(answer.accepted.at, document), list):
+            return _in_doubt(rows, f"The answer lacks the list '{answer.accepted.at}'.")
+        for positions, element in _elements(answer.accepted, document, rows):
+            for position in positions:
+                status[position], message[position] = Status.ACCEPTED.value, None
+                remote[position] = _identifier(answer.accepted, element)
+    nameless = 0
+    if answer.rejected:
+        for positions, element in _elements(answer.rejected, document, rows):
+            words = _words_of(answer.rejected, element)
+            nameless += not positions
+            for position in positions:
+                status[position], message[position] = Status.REJECTED.value, words
+    if nameless and not answer.accepted:
+        # Somebody was refused and we cannot tell who: nobody counts as delivered.
+        why = f"The answer refuses {nameless} rows that it does not name."
+        for position, said in enumerate(status):
+            if said == Status.ACCEPTED.value:
+                status[position], message[position] = Status.IN_DOUBT.value, why
+    results = pl.DataFrame(
+        {KEY: rows[KEY], "status": status, "message": message, "remote_id": remote},
+        schema=RESULT_SCHEMA,
+    )
+    return Verdict(results, captures=captures)
+
+
+def _elements(
+    named: NamedRows, document: Any, rows: pl.DataFrame
+) -> Iterator[tuple[list[int], Any]]:
+    """Every element of the list that fits ``when``, with the positions of the rows it names."""
+    elements = found(named.at, document)
+    if not isinstance(elements, list):
+        return
+    positions = {} if named.key is None else _positions(named.field, rows)
+    for place, element in enumerate(elements):
+        if not _holds(named.when, element):
+            continue
+        if named.index is not None:
+            name = place if named.index == "#" else found(named.index, element)
+            known = str(name).isdigit() and int(name) < rows.height
+            yield ([int(name)] if known else []), element
+        else:
+            names = found(named.key or "@", element)
+            several = names if isinstance(names, list) else [names]
+            yield [p for name in several for p in positions.get(_text_of(name), [])], element
+
+
+def _positions(field_name: str, rows: pl.DataFrame) -> dict[str, list[int]]:
+    """Positions of the rows by the value that names them in an answer."""
+    column = {"meta.key": KEY, "remote_id": REMOTE_ID}.get(field_name, field_name)
+    if column not in rows.columns:
+        return {}
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(rows[column].cast(pl.String).to_list()):
+        if name is not None:
+            positions.setdefault(name, []).append(position)
+    return positions
+
+
+def _text_of(name: Any) -> str:
+    return name if isinstance(name, str) else "" if name is MISSING else str(name)
+
+
+def _words_of(named: NamedRows, element: Any) -> str:
+    said = found(named.message, element) if named.message else MISSING
+    return shortened(_text(element if said in (MISSING, None, "") else said))
+
+
+def _identifier(named: NamedRows, element: Any) -> str | None:
+    identifier = found(named.id, element) if named.id else MISSING
+    return None if identifier in (MISSING, None) else str(identifier)

@@ -1,0 +1,109 @@
+"""How a request is made ours: one authorizer per kind of login."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from destinations.errors import ConfigurationError
+from destinations.language.bodies import constant_text
+from destinations.language.requests import Request
+from destinations.language.spec import Basic, Bearer, HeaderKey, Hmac, QueryKey, Spec
+
+
+class Authorizer(Protocol):
+    """Puts the login into a request. Called for every attempt, from several threads."""
+
+    def __call__(self, request: Request) -> Request: ...
+
+
+@dataclass(frozen=True)
+class NoLogin:
+    def __call__(self, request: Request) -> Request:
+        return request
+
+
+@dataclass(frozen=True)
+class Headers:
+    """A login that is the same header each time: bearer, key, basic."""
+
+    headers: Mapping[str, str]
+
+    def __call__(self, request: Request) -> Request:
+        return replace(request, headers={**request.headers, **self.headers})
+
+
+@dataclass(frozen=True)
+class Query:
+    name: str
+    value: str
+
+    def __call__(self, request: Request) -> Request:
+        sign = "&" if "?" in request.path else "?"
+        pair = f"{quote(self.name, safe='')}={quote(self.value, safe='')}"
+        return replace(request, path=f"{request.path}{sign}{pair}")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """HMAC (RFC 2104) over the body, with the time of sending where the spec wants one."""
+
+    declared: Hmac
+    secret: bytes
+    clock: Callable[[], float] = time.time
+
+    def __call__(self, request: Request) -> Request:
+        timestamp = str(int(self.clock()))
+        before, body, after = self.declared.over.partition("{body}")
+        signed = before.replace("{timestamp}", timestamp).encode()
+        if body:
+            signed += (request.body or b"") + after.replace("{timestamp}", timestamp).encode()
+        digest = hmac.new(self.secret, signed, getattr(hashlib, self.declared.algorithm)).digest()
+        text = (
+            digest.hex() if self.declared.encoding == "hex" else base64.b64encode(digest).decode()
+        )
+        value = self.declared.value.replace("{timestamp}", timestamp).replace("{signature}", text)
+        headers = {**request.headers, self.declared.header: value}
+        if self.declared.timestamp_header:
+            headers[self.declared.timestamp_header] = timestamp
+        return replace(request, headers=headers)
+
+
+def authorizer_of(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
+    """The authorizer a spec declares, with a connection's settings.
+
+    Raises:
+        ConfigurationError: a part of the login is empty, or is no header text.
+    """
+    constants = {f"settings.{name}": value for name, value in settings.items()}
+
+    def filled(text: str) -> str:
+        found = constant_text(text, constants)
+        if not found or any(ord(character) < 32 for character in found):
+            raise ConfigurationError(
+                f"The login of {spec.name} ({text}) is empty or holds line breaks.",
+                "Check the environment variable that the connection names.",
+            )
+        return found
+
+    match spec.auth:
+        case None:
+            return NoLogin()
+        case Bearer(token=token):
+            return Headers({"Authorization": f"Bearer {filled(token)}"})
+        case HeaderKey(name=name, value=value):
+            return Headers({name: filled(value)})
+        case QueryKey(name=name, value=value):
+            return Query(name, filled(value))
+        case Basic(username=username, password=password):
+            # Either half may be a constant or empty: vendors that take one key want `key:`.
+            pair = f"{constant_text(username, constants) or ''}:{constant_text(password, constants) or ''}"
+            return Headers({"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()})
+        case Hmac(secret=secret):
+            return Signature(spec.auth, filled(secret).encode())

@@ -1,0 +1,231 @@
+"""A destination of the catalog over HTTP, as the sync engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from destinations.driver import (
+    KEY,
+    REMOTE_ID,
+    Capabilities,
+    Delivery,
+    Operation,
+    Outcome,
+    Status,
+    results_for,
+)
+from destinations.errors import StoreroomError
+from destinations.http.answers import Verdict, found, judge, parsed
+from destinations.http.auth import Authorizer
+from destinations.http.limits import Limiter
+from destinations.http.redaction import Redactor
+from destinations.http.retry_after import seconds_to_wait
+from destinations.http.session import NoAnswerError, NotSentError, Response, Session
+from destinations.language.capabilities import capabilities, problems
+from destinations.language.compile import Compiled, request_without_rows
+from destinations.language.requests import Request
+from destinations.language.spec import Spec, Step
+
+PATIENCE = 60.0
+"""Longest a sending thread sleeps for the rate limit; beyond it the engine is told to come back."""
+SAMPLE_CHARACTERS = 2_000
+"""Of a body, in the run's record."""
+
+
+class HttpDriver:
+    """Sends one spec's requests for one connection and audience.
+
+    Args:
+        settings: resolved, with defaults.
+        secrets: texts that must never be written down.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        settings: Mapping[str, Any],
+        audience: str,
+        *,
+        session: Session,
+        login: Authorizer,
+        limiter: Limiter,
+        secrets: list[str],
+    ) -> None:
+        self.spec = spec
+        self._session = session
+        self._login = login
+        self._limiter = limiter
+        self._redacted = Redactor(secrets)
+        self._settings = settings
+        self._compiled = {
+            operation: Compiled(spec, operation, settings, audience)
+            for operation in spec.operations
+        }
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities(self.spec)
+
+    def problems(self, operation: Operation, rows: pl.DataFrame) -> pl.Series:
+        return problems(self.spec, self._compiled[operation].steps, rows)
+
+    def deliveries(self, operation: Operation, rows: pl.DataFrame) -> Iterator[Delivery]:
+        for rendered in self._compiled[operation].requests(rows):
+            request = rendered.request
+            yield Delivery(operation, rendered.rows, request, len(request.body or b""))
+
+    def send(self, delivery: Delivery) -> Outcome:
+        compiled = self._compiled[delivery.operation]
+        run = _Run(delivery, self._redacted)
+        for position, template in enumerate(compiled.steps):
+            if position == 0:
+                request: Request = delivery.payload
+            else:
+                request = compiled.following(position, run.pending, run.captures)
+            wait = self._limiter.acquire(PATIENCE)
+            if wait > 0:
+                run.settle(results_for(run.pending, Status.RETRY, "The account's rate limit."))
+                run.retry_after = wait
+                break
+            response = self._attempt(request, run)
+            if response is None:
+                break
+            rows = compiled.prepared(run.pending.select(_naming(template.step, run.pending)))
+            idempotent = compiled.declaration.idempotent
+            verdict = judge(self.spec, template.step, response, rows, idempotent)
+            run.retry_after = self._asked_to_wait(verdict, response)
+            run.take(verdict, template.step.name)
+            if run.pending.is_empty():
+                break
+        run.settle(results_for(run.pending, Status.ACCEPTED))
+        return run.outcome()
+
+    def check(self) -> str:
+        step = self.spec.check
+        if step is None:
+            return f"{self.spec.name} has no harmless request to ask with; nothing was sent."
+        try:
+            response = self._send(request_without_rows(self.spec, step, self._settings))
+        except (NotSentError, NoAnswerError) as error:
+            raise StoreroomError(
+                f"{self.spec.name} did not answer: {self._redacted(str(error))}."
+            ) from None
+        row = pl.DataFrame({KEY: [""]})
+        verdict = judge(self.spec, step, response, row, idempotent=True)
+        if verdict.results["status"][0] != Status.ACCEPTED.value:
+            raise StoreroomError(
+                f"{self.spec.name} refused: {self._redacted(str(verdict.results['message'][0]))}",
+                "Check the connection's settings and its environment variables.",
+            )
+        who = found(step.answer.id, parsed(response.body)) if step.answer.id else None
+        return f"{self.spec.name} accepts the credentials" + (f" of {who}." if who else ".")
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _send(self, request: Request) -> Response:
+        ours = self._login(request)
+        return self._session.send(ours.method, ours.path, ours.headers, ours.body)
+
+    def _attempt(self, request: Request, run: _Run) -> Response | None:
+        """Send; without an answer settle the pending rows and return None."""
+        run.requests += 1
+        run.sample = {"request": self._request_sample(request)}
+        try:
+            response = self._send(request)
+        except NotSentError as error:
+            run.settle(results_for(run.pending, Status.RETRY, f"Not sent: {error}"))
+            return None
+        except NoAnswerError as error:
+            run.settle(results_for(run.pending, Status.IN_DOUBT, f"No answer: {error}"))
+            return None
+        run.sample["response"] = {
+            "status": response.status,
+            "body": self._excerpt(response.body),
+        }
+        return response
+
+    def _asked_to_wait(self, verdict: Verdict, response: Response) -> float | None:
+        """Close the account for as long as an answer of "not now" says."""
+        if not verdict.retries or verdict.stop is not None:
+            return None
+        seconds = seconds_to_wait(self.spec.retry_after, response.headers)
+        if seconds:
+            self._limiter.close_for(seconds)
+        return seconds
+
+    def _request_sample(self, request: Request) -> dict[str, Any]:
+        # The login is added after this, so it cannot be in here.
+        return {
+            "method": request.method,
+            "url": self._redacted(self._session.url(request.path)),
+            "headers": {name: self._redacted(text) for name, text in request.headers.items()},
+            "body": self._excerpt(request.body or b""),
+        }
+
+    def _excerpt(self, body: bytes) -> str:
+        # Redacted before it is cut: half a secret is a secret too.
+        return self._redacted(body.decode("utf-8", "replace"))[:SAMPLE_CHARACTERS]
+
+
+def _naming(step: Step, rows: pl.DataFrame) -> list[str]:
+    """The columns by which an answer of this step may name rows."""
+    lists = [named for named in (step.answer.accepted, step.answer.rejected) if named]
+    return [name for name in rows.columns if name in (KEY, REMOTE_ID, *(n.field for n in lists))]
+
+
+class _Run:
+    """One delivery on its way through the steps."""
+
+    def __init__(self, delivery: Delivery, redacted: Redactor) -> None:
+        self._redacted = redacted
+        self.rows = delivery.rows
+        self.pending = delivery.rows
+        self.captures: dict[str, Any] = {}
+        self.requests = 0
+        self.retry_after: float | None = None
+        self.sample: dict[str, Any] = {}
+        self._settled: list[pl.DataFrame] = []
+        self._remote = pl.DataFrame(schema={KEY: pl.String, "known": pl.String})
+        self._whole = False
+        self._stop: str | None = None
+
+    def take(self, verdict: Verdict, step: str | None) -> None:
+        """Rows that the step accepted go on; the others stay with its verdict."""
+        accepted = pl.col("status") == Status.ACCEPTED.value
+        self._whole, self._stop = verdict.whole, verdict.stop
+        self._settled.append(verdict.results.filter(~accepted))
+        going_on = verdict.results.filter(accepted)
+        known = going_on.filter(pl.col("remote_id").is_not_null())
+        self._remote = pl.concat([self._remote, known.select(KEY, known="remote_id")])
+        if step is not None:
+            self.captures |= {f"{step}.{name}": value for name, value in verdict.captures.items()}
+        self.pending = self.pending.join(going_on.select(KEY), on=KEY, how="semi")
+
+    def settle(self, results: pl.DataFrame) -> None:
+        self._settled.append(results)
+        self.pending = self.pending.clear()
+
+    def outcome(self) -> Outcome:
+        results = pl.concat(self._settled)
+        known = self._remote.unique(KEY, keep="last")
+        ordered = (
+            self.rows.select(KEY)
+            .join(results, on=KEY, how="left", maintain_order="left")
+            .join(known, on=KEY, how="left", maintain_order="left")
+            .with_columns(remote_id=pl.coalesce("remote_id", "known"))
+            .drop("known")
+        )
+        # Vendors quote requests in their errors; each different message is searched once.
+        messages = {text: self._redacted(text) for text in ordered["message"].drop_nulls().unique()}
+        return Outcome(
+            ordered.with_columns(pl.col("message").replace(messages)),
+            self.retry_after,
+            self._whole,
+            None if self._stop is None else self._redacted(self._stop),
+            self.requests,
+            self.sample,
+        )

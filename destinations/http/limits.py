@@ -1,0 +1,125 @@
+"""The vendor's rate limits, kept for the account by every process of this machine.
+
+An account's buckets stand in one small locked file, named by destination and a
+digest of the credentials: two syncs, or two runs of Dagster, share what the
+vendor grants once. An answer that says "come back later" closes the account
+for all of them until then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from destinations.language.spec import RateLimit
+
+BURST = 10
+"""One part in so many of a window's requests may go at once; the rest are spread evenly."""
+
+
+class Limiter:
+    """Says how long to wait before the next request.
+
+    A bucket of ``burst`` tokens refilled at ``(requests - burst + 1) / per`` a second
+    never lets more than ``requests`` through in any ``per`` seconds.
+
+    Args:
+        path: the account's file; its folder is made.
+        limits: every one of them holds.
+        clock, sleep: for tests.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        limits: Sequence[RateLimit],
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._limits = limits
+        self._clock = clock
+        self._sleep = sleep
+
+    def acquire(self, patience: float) -> float:
+        """Take leave for one request, sleeping up to ``patience`` seconds for it.
+
+        Returns:
+            0 when the request may go; otherwise the seconds until it could, nothing taken.
+        """
+        with self._state() as state:
+            now = self._clock()
+            closed = float(state.get("closed_until", 0.0)) - now
+            levels = [self._level(limit, state, now) for limit in self._limits]
+            waits = [
+                (1 - level) / _rate(limit)
+                for limit, level in zip(self._limits, levels, strict=True)
+            ]
+            wait = max([0.0, closed, *waits])
+            if wait > patience:
+                return wait
+            state["buckets"] = {
+                _name(limit): [level - 1, now]
+                for limit, level in zip(self._limits, levels, strict=True)
+            }
+        if wait > 0:
+            self._sleep(wait)
+        return 0.0
+
+    def close_for(self, seconds: float) -> None:
+        """The vendor wants nothing from the account for so long."""
+        with self._state() as state:
+            until = self._clock() + seconds
+            state["closed_until"] = max(until, float(state.get("closed_until", 0.0)))
+
+    def _level(self, limit: RateLimit, state: dict[str, Any], now: float) -> float:
+        burst = _burst(limit)
+        tokens, at = state.get("buckets", {}).get(_name(limit), (burst, now))
+        # A clock set back gives no tokens, and does not take any either.
+        return float(min(burst, tokens + max(0.0, now - at) * _rate(limit)))
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, Any]]:
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            content = os.read(handle, 1 << 16)
+            try:
+                state = json.loads(content) if content else {}
+            except ValueError:
+                state = {}  # a crash amid writing loses a moment's count, nothing else
+            yield state
+            os.lseek(handle, 0, os.SEEK_SET)
+            os.ftruncate(handle, 0)
+            os.write(handle, json.dumps(state).encode())
+        finally:
+            os.close(handle)
+
+
+def account_file(folder: Path, destination: str, credentials: Mapping[str, Any]) -> Path:
+    """The file of an account: the same for every connection that logs in with the same secrets."""
+    digest = hashlib.sha256(
+        json.dumps(credentials, sort_keys=True, default=str).encode()
+    ).hexdigest()
+    return folder / f"{destination}-{digest[:16]}.json"
+
+
+def _burst(limit: RateLimit) -> float:
+    return max(1, limit.requests // BURST)
+
+
+def _rate(limit: RateLimit) -> float:
+    return (limit.requests - _burst(limit) + 1) / limit.per
+
+
+def _name(limit: RateLimit) -> str:
+    return f"{limit.requests}/{limit.per:g}"

@@ -1,0 +1,65 @@
+"""From a connection to a driver: settings checked, secrets kept apart, the sandbox put in place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from destinations.connections import Connection, sandbox_url
+from destinations.errors import ConfigurationError
+from destinations.http.auth import Headers, authorizer_of
+from destinations.http.driver import HttpDriver
+from destinations.http.limits import Limiter, account_file
+from destinations.http.session import Session
+from destinations.language.bodies import constant_text
+from destinations.language.settings import checked, with_placeholders
+from destinations.language.spec import Spec
+from destinations.paths import state_dir
+
+
+def open_http(
+    spec: Spec, connection: Connection, target: Mapping[str, Any], audience: str
+) -> HttpDriver:
+    """A driver for one connection and one target of it.
+
+    With ``connection.sandbox`` requests go to the local sandbox's part for this
+    destination, with placeholders for secrets and for settings that are not given.
+
+    Raises:
+        ConfigurationError: a setting is unknown, missing, misshapen, or a secret in clear.
+    """
+    given = {**connection.resolved(), **target}
+    settings = checked(
+        spec, with_placeholders(spec, given) if connection.sandbox else given, connection.name
+    )
+    base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings)
+    login = authorizer_of(spec, settings)
+    credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
+    secrets = [str(value) for value in credentials.values() if value is not None]
+    if isinstance(login, Headers):
+        secrets += [text.split(" ", 1)[-1] for text in login.headers.values()]
+    account = account_file(_limits_dir(), spec.id, {**credentials, "base_url": base_url})
+    return HttpDriver(
+        spec,
+        settings,
+        audience,
+        session=Session(base_url, timeout=spec.timeout, connections=spec.concurrency),
+        login=login,
+        limiter=Limiter(account, spec.limits),
+        secrets=secrets,
+    )
+
+
+def base_url_of(spec: Spec, settings: Mapping[str, Any]) -> str:
+    """The vendor's URL for these settings."""
+    constants = {f"settings.{name}": value for name, value in settings.items()}
+    return constant_text(spec.base_url, constants) or ""
+
+
+def _limits_dir() -> Path:
+    try:
+        return state_dir() / "limits"
+    except ConfigurationError:  # outside a project (a plugin's own tests)
+        return Path(tempfile.gettempdir()) / "storeroom-limits"

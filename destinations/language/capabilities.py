@@ -1,0 +1,113 @@
+"""What a spec says a destination can do, and which rows it could never take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from destinations.driver import KEY, REMOTE_ID, Capabilities
+from destinations.language.normalise import prepare
+from destinations.language.requests import StepTemplate
+from destinations.language.spec import DestinationField, Spec
+from destinations.language.template import CUSTOM, FIELDS
+from destinations.language.template import REMOTE_ID as REMOTE_ID_NAME
+
+NO_REMOTE_ID = "The destination's own id of this row is not known, and nothing else finds it there."
+
+
+def capabilities(spec: Spec) -> Capabilities:
+    """Read off the declarations; for code adapters, what the catalog says of them."""
+    if spec.adapter is not None:
+        return Capabilities(frozenset(spec.code_operations), batch_rows=spec.batch_rows or 1)
+    operations = spec.operations.values()
+    batches = [operation.batch for operation in operations if operation.batch]
+    sizes = [batch.bytes for batch in batches if batch.bytes]
+    identifiers = tuple(name for name, field in spec.fields.items() if field.identifier)
+    required = tuple((name,) for name, field in spec.fields.items() if field.required)
+    return Capabilities(
+        operations=frozenset(spec.operations),
+        batch_rows=max((batch.rows for batch in batches), default=1),
+        batch_bytes=min(sizes, default=None),
+        concurrency=spec.concurrency,
+        per_row_results=all(
+            operation.batch is None or operation.answer.accepted or operation.answer.rejected
+            for operation in operations
+        ),
+        idempotent=all(operation.idempotent for operation in operations),
+        required=(*required, identifiers) if identifiers else required,
+        fields=None if spec.other_fields else frozenset(spec.fields),
+    )
+
+
+def problems(spec: Spec, steps: Iterable[StepTemplate], rows: pl.DataFrame) -> pl.Series:
+    """Per row the first rule it breaks, in plain words; null where none.
+
+    Only fields that the operation sends count: a removal by id needs no e-mail address.
+    """
+    names = [
+        (part, found.name)
+        for step in steps
+        for part, found in step.placeholders()
+        if not found.scope
+    ]
+    used = {name for _, name in names}
+    declared = {
+        name: field for name, field in spec.fields.items() if name in used or FIELDS in used
+    }
+    missing = [name for name in declared if name not in rows.columns]
+    frame = prepare(rows, spec.fields, hashed=False).with_columns(
+        pl.lit(None, dtype=pl.String).alias(name) for name in missing
+    )
+    rules = [*_field_rules(declared), *_identifier_rules(spec, declared)]
+    in_path = {name for part, name in names if part == "request" and name not in (FIELDS, CUSTOM)}
+    rules += [
+        _path_rule(REMOTE_ID if name == REMOTE_ID_NAME else name, frame) for name in sorted(in_path)
+    ]
+    if REMOTE_ID_NAME in used:
+        known = pl.col(REMOTE_ID).is_null() if REMOTE_ID in frame.columns else pl.lit(True)
+        rules.append(pl.when(known).then(pl.lit(NO_REMOTE_ID)))
+    if not rules:
+        return pl.Series("problem", [None] * rows.height, dtype=pl.String)
+    return frame.select(pl.col(KEY), pl.coalesce(rules).alias("problem"))["problem"]
+
+
+def _field_rules(declared: dict[str, DestinationField]) -> list[pl.Expr]:
+    rules = []
+    for name, field in declared.items():
+        value = pl.col(name)
+        if field.required:
+            rules.append(_rule(value.is_null(), f"{name} is required and is empty or not valid."))
+        words = value.cast(pl.String)
+        if field.max_length is not None:
+            too_long = words.str.len_chars() > field.max_length
+            rules.append(_rule(too_long, f"{name} is longer than {field.max_length} characters."))
+        if field.pattern is not None:
+            fits = words.str.contains(f"^(?:{field.pattern})$")
+            rules.append(_rule(~fits, f"{name} does not fit the pattern {field.pattern}."))
+    return rules
+
+
+def _identifier_rules(spec: Spec, declared: dict[str, DestinationField]) -> list[pl.Expr]:
+    names = [name for name, field in declared.items() if field.identifier]
+    if not names:
+        return []
+    nobody = pl.all_horizontal(pl.col(name).is_null() for name in names)
+    return [
+        _rule(nobody, f"No identifier {spec.name} takes: {', '.join(names)} empty or not valid.")
+    ]
+
+
+def _path_rule(name: str, frame: pl.DataFrame) -> pl.Expr:
+    """A value in a path must be one segment of it: never empty, never a step up."""
+    if name not in frame.columns:
+        return pl.lit(f"{name} is part of the request's path and is not mapped.")
+    words = pl.col(name).cast(pl.String)
+    return _rule(
+        words.is_null() | words.is_in(["", ".", ".."]),
+        f"{name} is part of the request's path and is empty.",
+    )
+
+
+def _rule(broken: pl.Expr, words: str) -> pl.Expr:
+    return pl.when(broken).then(pl.lit(words))
