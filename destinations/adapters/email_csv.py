@@ -172,7 +172,11 @@ class EmailDriver:
         suffix = file_suffix("csv", settings.gzip)
         kind = ("application", "gzip") if settings.gzip else ("text", "csv")
         mail.add_attachment(
-            delivery.payload, maintype=kind[0], subtype=kind[1], filename=f"{delivery.id}{suffix}"
+            delivery.payload,
+            maintype=kind[0],
+            subtype=kind[1],
+            filename=f"{delivery.id}{suffix}",
+            params=None if settings.gzip else {"charset": "utf-8"},
         )
         return mail
 

@@ -147,6 +147,8 @@ class KafkaDriver:
         expected = delivery.rows.height - len(verdicts)
         while len(reports) < expected and time.monotonic() < deadline:
             producer.poll(0.05)
+            if not self._reached and self._trouble and self._trouble.code() in self._closed:
+                producer.purge()  # nobody lets us in: the reports come at once
         return self._verdict(delivery, verdicts, reports)
 
     def _produce(
@@ -257,7 +259,9 @@ class KafkaDriver:
         return configuration
 
     def _note_trouble(self, error: Any) -> None:
-        self._trouble = error
+        """Keeps the cause: "all brokers down" only follows from it."""
+        if self._trouble is None or error.code() in self._closed:
+            self._trouble = error
 
     def _forget(self) -> None:
         with self._lock:

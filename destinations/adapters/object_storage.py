@@ -41,6 +41,8 @@ REFUSALS = (
     obstore.exceptions.NotFoundError,
     obstore.exceptions.InvalidPathError,
     obstore.exceptions.NotSupportedError,
+    FileNotFoundError,
+    PermissionError,
 )
 
 
@@ -119,12 +121,16 @@ class ObjectStorageDriver:
     def send(self, delivery: Delivery) -> Outcome:
         name = delivery.id + file_suffix(self._settings.format, self._settings.gzip)
         try:
-            obstore.put(self._opened(), name, delivery.payload)
+            store = self._opened()
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+            return stopped(delivery, _said(error))
+        try:
+            obstore.put(store, name, delivery.payload)
         except REFUSALS as error:
-            return stopped(delivery, error)
-        except (obstore.exceptions.BaseError, OSError, StoreroomError) as error:
+            return stopped(delivery, _said(error))
+        except (obstore.exceptions.BaseError, OSError) as error:
             # A put lands whole or not at all, and again under the same name: never in doubt.
-            return later(delivery, error)
+            return later(delivery, _said(error))
         return accepted(delivery, {"request": f"PUT {name}, {delivery.size} bytes"})
 
     def check(self) -> str:
@@ -134,9 +140,9 @@ class ObjectStorageDriver:
             store = self._opened()
             obstore.put(store, probe, b"")
             obstore.delete(store, probe)
-        except (obstore.exceptions.BaseError, OSError) as error:
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise StoreroomError(
-                f"{self._settings.url} refused a file: {words(error)}.",
+                f"{self._settings.url} refused a file: {words(_said(error))}.",
                 "Mend the connection's url, region or keys, or the rights of the key.",
             ) from None
         return f"{self._settings.url} takes {self._settings.format} files"
@@ -192,6 +198,11 @@ def _store(settings: Settings) -> Any:
             },
         },
     )
+
+
+def _said(error: Exception) -> str:
+    """The service's answer, without the client's dump of its own state."""
+    return str(error).partition("Debug source:")[0]
 
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives

@@ -87,12 +87,12 @@ class RedisDriver:
         )
 
     def problems(self, operation: Operation, rows: pl.DataFrame) -> pl.Series:
-        if operation not in WRITES or not mapped_fields(rows):
+        fields = mapped_fields(rows)
+        if operation not in WRITES or not fields or self._settings.members_set is not None:
             return operation_problems(self.capabilities, operation, rows)
-        empty = pl.all_horizontal(pl.col(mapped_fields(rows)).is_null())
+        empty = pl.all_horizontal(pl.col(fields).is_null())
         text = "a hash has at least one field, and all mapped fields of this row are null"
-        no_hash = empty if self._settings.members_set is None else pl.lit(False)
-        return rows.select(pl.when(no_hash).then(pl.lit(text)).alias("problem")).to_series()
+        return rows.select(pl.when(empty).then(pl.lit(text)).alias("problem")).to_series()
 
     def deliveries(self, operation: Operation, rows: pl.DataFrame) -> Iterator[Delivery]:
         writes = operation in WRITES

