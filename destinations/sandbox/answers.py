@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -38,22 +39,19 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
     """The answer to a request whose rows were taken, apart from those refused by row."""
     answer = route.answer
     refused = sum(verdict.refusal is not None for verdict in verdicts)
-    body: Any = {}
-    for path, expected in answer.body.items():
-        if expected is not None:
-            body = place(body, path, expected)
+    body = _fulfilled({}, answer.body)
     lists: dict[str, list[Any]] = {}
     for named, wanted in ((answer.accepted, False), (answer.rejected, True)):
         if named is not None:
             _name_rows(lists.setdefault(named.at, []), named, verdicts, refused=wanted)
     for path, elements in lists.items():
-        body = elements if path in ("", ITSELF) else place(body, path, elements)
+        body = elements if path == ITSELF else place(body, path, elements)
     if answer.count:
         # Beside a count of refusals vendors count what they received.
         body = place(body, answer.count, len(verdicts) - (0 if answer.refused_count else refused))
     if answer.refused_count:
         body = place(body, answer.refused_count, refused)
-    if len(verdicts) == 1:
+    if len(verdicts) == 1 and not refused:
         remote_id = verdicts[0].remote_id
         for name, path in answer.capture.items():
             body = place(body, path, remote_id or f"sandbox-{name}")
@@ -89,9 +87,7 @@ def failure(
     body: Any = {}
     if rule is not None:
         status = rule.status[0] if rule.status and not exactly else status
-        for path, expected in rule.body.items():
-            if expected is not None:
-                body = place(body, path, expected)
+        body = _fulfilled(body, rule.body)
     return status, place(body, spec.message or "message", text)
 
 
@@ -124,6 +120,15 @@ def place(document: Any, path: str, value: Any) -> Any:
     return members
 
 
+def _fulfilled(document: Any, conditions: Mapping[str, Any]) -> Any:
+    """``document`` with what the conditions want: of several values the first, for null nothing."""
+    for path, wanted in conditions.items():
+        value = wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted
+        if value is not None:
+            document = place(document, path, value)
+    return document
+
+
 def _name_rows(
     elements: list[Any], named: NamedRows, verdicts: list[Verdict], *, refused: bool
 ) -> None:
@@ -139,8 +144,7 @@ def _name_rows(
 
 
 def _element(named: NamedRows, position: int, verdict: Verdict, element: Any) -> Any:
-    for path, expected in named.when.items():
-        element = place(element, path, expected)
+    element = _fulfilled(element, named.when)
     if named.id and verdict.remote_id is not None:
         element = place(element, named.id, verdict.remote_id)
     if named.message and verdict.refusal is not None:

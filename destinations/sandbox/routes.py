@@ -58,8 +58,6 @@ class Route:
 
     operation: Operation | None
     effect: Effect
-    last: bool
-    """The step that decides: a row counts as taken or refused once."""
     step: Step
     method: str
     path: re.Pattern[str]
@@ -88,9 +86,9 @@ def routes(spec: Spec) -> list[Route]:
         for position, step in enumerate(steps):
             last = position == len(steps) - 1
             effect = _effect(spec, operation, step, last=last)
-            found.append(_route(spec, operation, effect, step, declared, targets, last=last))
+            found.append(_route(spec, operation, effect, step, declared, targets))
     if spec.check is not None:
-        found.append(_route(spec, None, Effect.NONE, spec.check, None, (), last=False))
+        found.append(_route(spec, None, Effect.NONE, spec.check, None, ()))
     return sorted(found, key=lambda route: _ORDER.index(route.effect))
 
 
@@ -199,15 +197,12 @@ def _route(
     step: Step,
     declared: OperationSpec | None,
     targets: tuple[str, ...],
-    *,
-    last: bool,
 ) -> Route:
     method, path, query = _request(step)
     pattern, names = _path_pattern(_base_path(spec), path)
     return Route(
         operation=operation,
         effect=effect,
-        last=last,
         step=step,
         method=method,
         path=pattern,
