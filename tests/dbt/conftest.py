@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,11 @@ def dbt_target(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_warehouse(
     dbt_target: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Path, Path], Warehouse]]:
+) -> Callable[[Path, Path], Warehouse]:
     # dbt reads these when it runs; restored afterwards whatever a test sets.
     monkeypatch.setenv("STOREROOM_WAREHOUSE", "")
     monkeypatch.setenv("STOREROOM_RAW", "")
-    yield lambda path, raw: Warehouse(path, raw, dbt_target)
+    return lambda path, raw: Warehouse(path, raw, dbt_target)
 
 
 @pytest.fixture
