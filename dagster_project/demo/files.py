@@ -19,12 +19,17 @@ Append = Callable[[pl.DataFrame], object]
 
 @contextmanager
 def appearing(path: Path) -> Iterator[IO[bytes]]:
-    """A file written under a dot-name that no source's pattern matches, then renamed."""
+    """A file written under a dot-name that no reader takes, then renamed; none if it stays empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         yield file
-    partial.replace(path)
+    if partial.stat().st_size:
+        partial.replace(path)
+    else:
+        # Of an earlier run with other people: collectors write no file of a day without calls.
+        path.unlink(missing_ok=True)
+        partial.unlink()
 
 
 def _lines(rows: pl.DataFrame, separator: str = ",", quoted: bool = True) -> memoryview:
@@ -53,15 +58,15 @@ def zipped(text: bytes | memoryview) -> bytes:
 def gzip_lines(path: Path) -> Iterator[Append]:
     """Rows of one text column as gzip members, one per slice: readers take them as one text."""
     with appearing(path) as file:
-        file.write(zipped(b""))
         yield lambda rows: file.write(zipped(as_text(rows))) if rows.height else 0
 
 
 @contextmanager
 def zstd_lines(path: Path) -> Iterator[Append]:
-    """Rows of one text column as one zstd frame."""
-    with appearing(path) as file, zstandard.ZstdCompressor(level=3).stream_writer(file) as stream:
-        yield lambda rows: stream.write(as_text(rows))
+    """Rows of one text column as zstd frames, one per slice: readers take them as one text."""
+    compressor = zstandard.ZstdCompressor(level=3)
+    with appearing(path) as file:
+        yield lambda rows: file.write(compressor.compress(as_text(rows))) if rows.height else 0
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class DemoDay:
     day: int
     date: date
     files: tuple[Path, ...]
+    """Those of the sources web, app, erp and crm, in this order; none of a source without rows."""
     calls: dict[str, int]
     """Good calls by source, copies included: an order is one call, whatever its lines."""
     bad: dict[str, int]
@@ -67,7 +68,7 @@ def generate(
     web, app = landing / f"web/{today}.jsonl.gz", landing / f"app/{today}.jsonl.zst"
     erp, crm = landing / f"erp/orders-{today}.csv", landing / f"crm/customers-{today}.parquet"
     count: Counter[str] = Counter()
-    bad: Counter[str] = Counter(dict.fromkeys(KINDS, 0))
+    bad: Counter[str] = Counter(dict.fromkeys((*KINDS, "truncated_file"), 0))
     cut = pl.DataFrame(schema={"line": pl.String})
     nobody = _Slice.of(0, 0, day, seed, start)
     with ExitStack() as stack:
@@ -95,13 +96,13 @@ def generate(
         written.append(landing / f"web/{today}-upload-2.jsonl.gz")
         readable = _cut_upload(written[-1], cut)
         count.update({"web": readable, "repeated": readable})
-    sources = ("web", "app", "erp", "crm")
+        bad["truncated_file"] += written[-1].exists()
     return DemoDay(
         day=day,
         date=today,
-        files=tuple(written),
-        calls={source: count[source] for source in sources},
-        bad={**bad, "truncated_file": len(written) - len(sources)},
+        files=tuple(path for path in written if path.exists()),
+        calls={source: count[source] for source in ("web", "app", "erp", "crm")},
+        bad=dict(bad),
         repeated=count["repeated"],
         resent=count["resent"],
         late=count["late"],
@@ -148,7 +149,7 @@ def _cut_upload(path: Path, lines: pl.DataFrame) -> int:
 
     Returns how many whole lines can still be read of it.
     """
-    text = files.zipped(files.as_text(lines))
+    text = files.zipped(files.as_text(lines)) if lines.height else b""
     broken = text[: len(text) * 3 // 5]
     with files.appearing(path) as file:
         file.write(broken)
