@@ -174,10 +174,7 @@ class Player:
             except _Refused as refused:
                 status, body, verdicts = refused.status, refused.body, []
             taken = sum(one.refusal is None for one in verdicts)
-            if route.last or taken < len(rows):
-                change.count(
-                    self.spec.id, accepted=taken if route.last else 0, rejected=len(rows) - taken
-                )
+            change.count(self.spec.id, accepted=taken, rejected=len(rows) - taken)
             logged = 0 if deciding is not None and deciding.kind == "drop" else status
             self._record(change, request, logged, len(rows))
         return Reply(status, _encoded(body))

@@ -6,7 +6,8 @@
 ``profiles``              id (the remote id), destination, identity, key, fields, updated_at
 ``memberships``           destination, target, profile
 ``events``                destination, identity, delivery, position, fields, ts
-``counts``                destination, name (requests, accepted, rejected, ...), value
+``counts``                destination, name (requests, accepted, rejected), value; rows are
+                          counted in every request, so a row of two steps counts twice
 ========================  ===================================================================
 
 No header, no query and no body of a request is kept, so no secret is.

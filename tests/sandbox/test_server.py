@@ -152,9 +152,11 @@ def test_stopping_closes_idle_connections_and_frees_the_port(tmp_path: Path) -> 
     sandbox = serve(0, tmp_path)
     port = sandbox.port
     with socket.create_connection(("127.0.0.1", port)) as idle:
-        sandbox.stop()
-        sandbox.stop()
         idle.settimeout(5)
+        idle.sendall(b"GET /_sandbox/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert idle.recv(4096).endswith(b'{"status":"up"}')
+        sandbox.stop()
+        sandbox.stop()
         assert idle.recv(1) == b""
     with serve(port, tmp_path) as again:
         assert again.url == f"http://127.0.0.1:{port}"
