@@ -30,8 +30,11 @@ def canonical(name: str, dtype: pl.DataType) -> pl.Expr:
     """
     column = pl.col(name)
     if dtype.is_float():
-        bits = column.cast(pl.Float64) + 0.0  # -0.0 is 0.0
-        return bits.reinterpret(dtype=pl.UInt64).cast(pl.String)
+        # One zero and one NaN: their signs and payloads are nothing a destination is told.
+        real = (
+            pl.when(column == 0).then(0.0).otherwise(column.cast(pl.Float64)).fill_nan(float("nan"))
+        )
+        return real.reinterpret(dtype=pl.UInt64).cast(pl.String)
     if dtype == pl.Boolean:
         return column.cast(pl.Int8).cast(pl.String)
     if dtype == pl.Date:

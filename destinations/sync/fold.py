@@ -28,8 +28,8 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
     """New state of every key in ``events``, sorted by key: columns of ``STATE`` and ``gone``.
 
     Args:
-        events: one run's journal, in order. Within a run a key's claim is always answered
-            before the key is claimed again, so only a claim that is its last event is open.
+        events: one run's journal, in order, ``forget`` events first. Within a run a key is accepted once at most, and
+            its claim is answered before it is claimed again: only a last claim can be open.
         state: the state before that run.
 
     An acceptance settles all doubt about its key. A claim without answer, or an answer that

@@ -39,8 +39,10 @@ Fault = Callable[["FakeDriver", Delivery], Outcome | None]
 class FakeDriver:
     """Holds members by key; ``faults`` are asked before each send and may answer instead."""
 
-    capabilities: Capabilities = Capabilities(
-        operations=frozenset(Operation), batch_rows=10, concurrency=3
+    capabilities: Capabilities = field(
+        default_factory=lambda: Capabilities(
+            operations=frozenset(Operation), batch_rows=10, concurrency=3
+        )
     )
     members: dict[str, dict[str, Any]] = field(default_factory=dict)
     events: list[tuple[str, Any]] = field(default_factory=list)
@@ -203,7 +205,8 @@ class Bench:
         return SyncConfig.model_validate(document | settings)
 
     def run(self, consent: str | None = None, **settings: Any) -> SyncReport:
-        options = {n: settings.pop(n) for n in ("dry_run", "allow_guards") if n in settings}
+        names = ("dry_run", "allow_guards", "on_progress", "policy")
+        options = {"policy": QUICK} | {n: settings.pop(n) for n in names if n in settings}
         self.now += timedelta(minutes=1)
         report = run_sync(
             self.config(**settings),
@@ -212,7 +215,6 @@ class Bench:
             self.folder / "audiences",
             self.folder / "syncs",
             self.now,
-            policy=settings.pop("policy", QUICK),
             **options,
         )
         assert report.balances(), report.accounting
