@@ -102,10 +102,11 @@ class DuckdbDriver:
             names = ", ".join(map(tables.quote, [KEY, *fields]))
             source = f"select {names} from storeroom_rows where {window}"  # noqa: S608 - quoted names
             statement = tables.upsert(self._table, key, fields, source)
-        elif not self._columns(connection):
+        elif not (columns := self._columns(connection)):
             return {}  # no table, so nobody is in it
         else:
-            keys = f"select {tables.quote(KEY)} from storeroom_rows where {window}"  # noqa: S608 - quoted names
+            value = f"cast({tables.quote(KEY)} as {columns.get(key, 'varchar')})"
+            keys = f"select {value} from storeroom_rows where {window}"  # noqa: S608 - quoted names
             statement = f"delete from {self._table} where {tables.quote(key)} in ({keys})"  # noqa: S608 - quoted names
 
         def attempt(start: int, stop: int) -> str | None:
@@ -134,13 +135,13 @@ class DuckdbDriver:
         for statement in tables.add_columns(self._table, missing):
             connection.execute(statement)
 
-    def _columns(self, connection: Any) -> list[str]:
+    def _columns(self, connection: Any) -> dict[str, str]:
         found = connection.execute(
-            "select column_name from duckdb_columns()"
+            "select column_name, data_type from duckdb_columns()"
             " where database_name = current_database() and schema_name = ? and table_name = ?",
             [self._settings.table_schema, self._settings.table],
         ).fetchall()
-        return [name for (name,) in found]
+        return dict(found)
 
     def check(self) -> str:
         with self._lock:

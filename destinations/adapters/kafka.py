@@ -208,10 +208,13 @@ class KafkaDriver:
 
     def check(self) -> str:
         settings = self._settings
+        producer = None
         try:
             producer = self._opened()
             metadata = producer.list_topics(settings.topic, timeout=settings.timeout_seconds)
         except self._kafka.KafkaException as error:
+            if producer is not None:
+                producer.poll(0.1)  # hands over the errors behind this one
             why = self._trouble.str() if self._trouble else _text(error)
             raise StoreroomError(
                 f"Kafka at {settings.bootstrap_servers} refused: {words(why)}.",

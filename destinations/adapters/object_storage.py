@@ -53,7 +53,7 @@ class Settings(BaseModel):
 
     url: str = Field(
         description="Where files go: s3://bucket/folder, gs://bucket/folder, "
-        "az://account/container/folder or file:///folder",
+        "az://container/folder or file:///folder",
         pattern=r"^(s3|gs|az|file)://.+",
         examples=["s3://example-bucket/storeroom"],
     )
@@ -75,6 +75,7 @@ class Settings(BaseModel):
     service_account_key: SecretStr | None = Field(
         default=None, description="Google service account key (JSON text), for gs://."
     )
+    account_name: str | None = Field(default=None, description="Azure storage account, for az://.")
     account_key: SecretStr | None = Field(
         default=None, description="Azure storage account key, for az://."
     )
@@ -171,7 +172,10 @@ def _store(settings: Settings) -> Any:
             "aws_endpoint": settings.endpoint,
         },
         "gs": {"google_service_account_key": settings.service_account_key},
-        "az": {"azure_storage_account_key": settings.account_key},
+        "az": {
+            "azure_storage_account_name": settings.account_name,
+            "azure_storage_account_key": settings.account_key,
+        },
     }
     config = {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value

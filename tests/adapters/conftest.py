@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
@@ -175,20 +174,21 @@ def cut_after():
                 return
             server = socket.create_connection(("127.0.0.1", port))
             sockets.extend([client, server])
-            threading.Thread(target=pump, args=(server, client, None), daemon=True).start()
-            threading.Thread(target=pump, args=(client, server, marker), daemon=True).start()
+            muted = threading.Event()
+            for ends in ((server, client, None), (client, server, marker)):
+                threading.Thread(target=pump, args=(*ends, muted), daemon=True).start()
 
-    def pump(source, target, marker):
+    def pump(source, target, marker, muted):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if marker and marker in data:
-                    source.shutdown(socket.SHUT_WR)  # no answer gets back any more
-                    source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    muted.set()
                     target.sendall(data)
                     time.sleep(0.2)  # the server does what it was asked
-                    source.close()
+                    source.shutdown(socket.SHUT_RDWR)
                     return
-                target.sendall(data)
+                if marker or not muted.is_set():
+                    target.sendall(data)
 
     def start(port, marker):
         listener = socket.create_server(("127.0.0.1", 0))
