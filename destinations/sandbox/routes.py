@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote
@@ -207,7 +207,10 @@ def _route(
         method=method,
         path=pattern,
         path_names=names,
-        query={**query, **{name: parse_text(text) for name, text in step.query.items()}},
+        query={
+            name: _as_received(node) if isinstance(node, Placeholder) else node
+            for name, node in {**query, **_parsed(step.query)}.items()
+        },
         headers={name: parse_text(text) for name, text in {**spec.headers, **step.headers}.items()},
         body=None if step.body is None else parse_body(step.body),
         batch=None if declared is None else declared.batch,
@@ -216,6 +219,19 @@ def _route(
         answer=step.answer,
         targets=targets,
     )
+
+
+def _as_received(placeholder: Placeholder) -> Placeholder:
+    """A placeholder of a path or query as a vendor reads it: unescaped once, whatever it says.
+
+    A ``url`` of its own comes on top, so a spec that asks for it there sends another value.
+    """
+    kept = tuple(function for function in placeholder.functions if function.name != "url")
+    return replace(placeholder, functions=kept)
+
+
+def _parsed(texts: Mapping[str, str]) -> dict[str, Scalar]:
+    return {name: parse_text(text) for name, text in texts.items()}
 
 
 def _request(step: Step) -> tuple[str, str, dict[str, Scalar]]:
@@ -240,7 +256,7 @@ def _path_pattern(base: str, path: str) -> tuple[re.Pattern[str], tuple[Placehol
         pieces = ""
         for part in node.parts if isinstance(node, Text) else (node,):
             if isinstance(part, Placeholder):
-                names.append(part)
+                names.append(_as_received(part))
                 pieces += "([^/]+)"
             else:
                 pieces += re.escape(str(part.value) if isinstance(part, Constant) else part)
