@@ -25,6 +25,12 @@ from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, 
 from destinations.errors import StoreroomError
 
 POSITION = "storeroom_position"
+PASSING = (
+    duckdb.TransactionException,
+    duckdb.OutOfMemoryException,
+    duckdb.InterruptException,
+    duckdb.ConnectionException,
+)
 
 
 class Settings(BaseModel):
@@ -78,17 +84,9 @@ class DuckdbDriver:
             try:
                 with self._connect() as connection:
                     verdicts = self._write(connection, delivery)
-            except (
-                duckdb.CatalogException,
-                duckdb.BinderException,
-                duckdb.PermissionException,
-            ) as error:
-                return stopped(delivery, error)
-            except duckdb.IOException as error:
-                locked = "lock" in str(error).lower()
-                return later(delivery, error) if locked else stopped(delivery, error)
             except duckdb.Error as error:
-                return later(delivery, error)
+                passing = isinstance(error, PASSING) or "lock" in str(error).lower()
+                return later(delivery, error) if passing else stopped(delivery, error)
         sample = {"request": f"{delivery.operation} {delivery.rows.height} rows in {self._table}"}
         return row_by_row(delivery, verdicts, sample)
 
@@ -138,7 +136,7 @@ class DuckdbDriver:
     def _columns(self, connection: Any) -> dict[str, str]:
         found = connection.execute(
             "select column_name, data_type from duckdb_columns()"
-            " where database_name = current_database() and schema_name = ? and table_name = ?",
+            " where database_name = current_database() and lower(schema_name) = lower(?) and lower(table_name) = lower(?)",
             [self._settings.table_schema, self._settings.table],
         ).fetchall()
         return dict(found)

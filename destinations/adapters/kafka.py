@@ -184,7 +184,7 @@ class KafkaDriver:
             position: (self._status(error), error.str()) for position, error in failed.items()
         }
         if len(failed) < len(reports):
-            self._reached = True
+            self._reached, self._trouble = True, None
         errors = [*failed.values(), *([self._trouble] if failed and self._trouble else [])]
         if any(error.fatal() for error in errors):
             self._forget()  # librdkafka: a fatal error ends the producer

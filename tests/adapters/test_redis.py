@@ -40,6 +40,16 @@ def test_a_refused_command_names_its_row(opened, client, prefix, frame, deliver)
     assert results["status"].to_list() == ["accepted", "rejected", "accepted"]
     assert "WRONGTYPE" in results["message"][1]
     assert client.hgetall(prefix + "a") == {"city": "Bern", "tags": '["x"]'}
+    assert client.smembers(prefix + "all") == {"a", "c"}
+
+
+def test_a_set_that_is_none_stops_the_connection(opened, client, prefix, frame, only_delivery):
+    client.set(prefix + "all", "not a set")
+    driver = opened(members_set=prefix + "all")
+    for operation in (UPSERT, REMOVE):
+        outcome = driver.send(only_delivery(driver, operation, frame(["a"], city=["Bern"])))
+        assert "WRONGTYPE" in outcome.stop
+        assert outcome.results["status"].to_list() == ["retry"]
 
 
 def test_nulls_clear_fields_and_other_fields_stay(opened, client, prefix, frame, deliver):
