@@ -194,7 +194,7 @@ class RateLimit(_Part):
 
     requests: int = Field(gt=0)
     per: float = Field(gt=0)
-    docs: str | None = None
+    docs: str
 
 
 class RetryAfter(_Part):

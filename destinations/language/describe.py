@@ -1,0 +1,76 @@
+"""A spec in words, for a listing or a page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from destinations.driver import Capabilities
+from destinations.language.spec import DestinationField, Setting, Spec
+
+
+def described(spec: Spec, capabilities: Capabilities, model: Any = None) -> dict[str, Any]:
+    """Settings, fields, operations and limits as short texts.
+
+    Args:
+        model: the pydantic model of a code adapter's settings.
+    """
+    batches = {op.value: d.batch.rows for op, d in spec.operations.items() if d.batch}
+    return {
+        "id": spec.id,
+        "name": spec.name,
+        "category": spec.category,
+        "kind": spec.kind,
+        "docs": spec.docs,
+        "notes": spec.notes,
+        "settings": _model_settings(model)
+        if model is not None
+        else {name: _setting(setting) for name, setting in spec.settings.items()},
+        "fields": {name: _field(field) for name, field in spec.fields.items()},
+        "other_fields": spec.other_fields,
+        "operations": {
+            operation.value: spec.operations[operation].effect
+            if operation in spec.operations
+            else ""
+            for operation in sorted(capabilities.operations)
+        },
+        "remove": spec.remove_none or "",
+        "batch": {name: f"{rows} rows" for name, rows in batches.items()}
+        or {"all": f"{capabilities.batch_rows} rows"},
+        "per_row_results": capabilities.per_row_results,
+        "limits": [f"{limit.requests} requests in {limit.per:g} s" for limit in spec.limits],
+    }
+
+
+def _setting(setting: Setting) -> str:
+    marks = [
+        "secret" if setting.secret else "",
+        "" if setting.required and setting.default is None else "optional",
+        f"default {setting.default}" if setting.default is not None else "",
+        f"one of {', '.join(setting.choices)}" if setting.choices else "",
+    ]
+    said = ", ".join(mark for mark in marks if mark)
+    return f"{setting.description} ({said})" if said else setting.description
+
+
+def _field(field: DestinationField) -> str:
+    marks = [
+        field.type,
+        "required" if field.required else "",
+        "identifier" if field.identifier else "",
+        f"normalised as {field.normalise}" if field.normalise else "",
+        f"hashed with {field.hash}" if field.hash else "",
+    ]
+    said = ", ".join(mark for mark in marks if mark)
+    return f"{field.description} ({said})" if field.description else said
+
+
+def _model_settings(model: Any) -> dict[str, str]:
+    texts = {}
+    for name, field in model.model_fields.items():
+        marks = [
+            "secret" if "SecretStr" in str(field.annotation) else "",
+            "" if field.is_required() else f"default {field.get_default()}",
+        ]
+        said = ", ".join(mark for mark in marks if mark)
+        texts[name] = f"{field.description or ''} ({said})" if said else field.description or ""
+    return texts

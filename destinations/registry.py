@@ -1,0 +1,207 @@
+"""The catalog: which destinations there are, and opening one.
+
+A listing reads an index, one spec loads in milliseconds, code and libraries of a
+destination are imported when it is opened: importing this module costs next to
+nothing, however many specs there are.
+
+Other packages add destinations by an entry point of the group
+``storeroom.destinations`` that names a package folder with YAML specs in it; what
+YAML cannot say stands in modules of that package, named by ``adapter:``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from destinations.catalog_index import Summary, summaries_in
+from destinations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from destinations.connections import Connection
+    from destinations.driver import Capabilities, Driver
+    from destinations.language.spec import Spec
+
+ENTRY_POINTS = "storeroom.destinations"
+CATALOG = Path(__file__).parent / "catalog"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A folder of specs, and who brought it."""
+
+    folder: Path
+    package: str = "storeroom"
+    version: str = ""
+
+
+def list_destinations() -> list[Summary]:
+    """Every destination, by id.
+
+    Raises:
+        ConfigurationError: two packages bring the same id, or a plugin's folder is missing.
+    """
+    found: dict[str, Summary] = {}
+    for origin in origins():
+        for summary in summaries_in(origin.folder, origin.package, origin.version):
+            other = found.setdefault(summary.id, summary)
+            if other is not summary:
+                raise ConfigurationError(
+                    f"The destination '{summary.id}' is brought by {other.origin} ({other.path}) "
+                    f"and by {summary.origin} ({summary.path}).",
+                    "Rename one of them, or uninstall its package.",
+                )
+    return [found[name] for name in sorted(found)]
+
+
+def summary_of(destination: str) -> Summary:
+    """One entry of the listing.
+
+    Raises:
+        ConfigurationError: there is no such destination; names the nearest.
+    """
+    summaries = {summary.id: summary for summary in list_destinations()}
+    if destination not in summaries:
+        near = difflib.get_close_matches(destination, summaries, n=1)
+        raise ConfigurationError(
+            f"There is no destination '{destination}'.",
+            f"Did you mean '{near[0]}'?"
+            if near
+            else "See `storeroom destinations list` for the ids.",
+        )
+    return summaries[destination]
+
+
+def load_spec(destination: str) -> Spec:
+    """The spec of one destination.
+
+    Raises:
+        ConfigurationError: there is none of that id, or its file cannot be used.
+    """
+    from destinations.language.loader import load_spec_file
+
+    return load_spec_file(summary_of(destination).path)
+
+
+def origins() -> Iterator[Origin]:
+    """The catalog of this package, then every plugin's folder; no plugin's code is run."""
+    yield Origin(CATALOG)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        name = entry.dist.name if entry.dist else entry.name
+        try:
+            found = importlib.util.find_spec(entry.module)
+        except ImportError:
+            found = None
+        folders = list(found.submodule_search_locations or []) if found else []
+        if not folders:
+            raise ConfigurationError(
+                f"The plugin '{entry.name}' of {name} names '{entry.value}', which is no package.",
+                f"Reinstall or uninstall {name}.",
+            )
+        for folder in folders:
+            yield Origin(Path(folder), name, entry.dist.version if entry.dist else "")
+
+
+def capabilities_of(destination: Connection | str) -> Capabilities:
+    """What a destination can do, without opening it; of a connection the settings are checked too.
+
+    Raises:
+        ConfigurationError: unknown destination, unknown setting, or a secret in clear.
+    """
+    from destinations.language.capabilities import capabilities
+
+    if isinstance(destination, str):
+        return capabilities(load_spec(destination))
+    spec = load_spec(destination.destination)
+    _check_names(spec, destination, {})
+    return capabilities(spec)
+
+
+def open_driver(
+    connection: Connection, target: Mapping[str, Any], sync_key: str, audience: str
+) -> Driver:
+    """Open a connection for one sync.
+
+    Args:
+        target: settings that the sync overrides (a list, a table).
+        sync_key: name of the audience's key column.
+        audience: its name.
+
+    Raises:
+        ConfigurationError: a setting is unknown, missing, misshapen or a secret in clear; an
+            environment variable is not set; the destination's optional package is not installed.
+    """
+    spec = load_spec(connection.destination)
+    _check_names(spec, connection, target)
+    if spec.adapter is None:
+        from destinations.http.opening import open_http
+
+        return open_http(spec, connection, target, audience)
+    if connection.sandbox:
+        raise ConfigurationError(
+            f"Connection '{connection.name}': the sandbox plays HTTP destinations, {spec.name} is none.",
+            "Leave `sandbox: true` out and point it at a server or folder of your own.",
+        )
+    module = adapter_module(spec)
+    given = {**connection.resolved(), **target}
+    if "key_column" in module.Settings.model_fields:
+        given.setdefault("key_column", sync_key)
+    driver: Driver = module.open(_settings_of(module.Settings, given, connection.name))
+    return driver
+
+
+def describe(destination: str) -> dict[str, Any]:
+    """What a person wants to know before connecting: settings, fields, operations, limits."""
+    from destinations.language.capabilities import capabilities
+    from destinations.language.describe import described
+
+    summary = summary_of(destination)
+    spec = load_spec(destination)
+    model = adapter_module(spec).Settings if spec.adapter else None
+    return {
+        **described(spec, capabilities(spec), model),
+        "origin": f"{summary.origin} {summary.version}".strip(),
+    }
+
+
+def adapter_module(spec: Spec) -> Any:
+    """The code of an adapter, with ``Settings`` and ``open``."""
+    return importlib.import_module(str(spec.adapter))
+
+
+def _check_names(spec: Spec, connection: Connection, target: Mapping[str, Any]) -> None:
+    from destinations.connections import FromEnvironment
+    from destinations.language.settings import refuse_clear_secrets, refuse_unknown
+
+    if spec.adapter is None:
+        known = set(spec.settings)
+        secrets = {name for name, setting in spec.settings.items() if setting.secret}
+    else:
+        fields = adapter_module(spec).Settings.model_fields
+        known = set(fields)
+        secrets = {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
+    where = f"Connection '{connection.name}'"
+    refuse_unknown(connection.settings, known, where, spec.name)
+    refuse_unknown(target, known, f"A sync to '{connection.name}'", spec.name)
+    refuse_clear_secrets(connection.settings, secrets, FromEnvironment, connection.name)
+    refuse_clear_secrets(target, secrets, FromEnvironment, connection.name)
+
+
+def _settings_of(model: Any, given: dict[str, Any], connection: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return model(**given)
+    except ValidationError as error:
+        # Never the value: it may be a secret.
+        details = "; ".join(
+            f"{'.'.join(map(str, detail['loc'])) or 'settings'}: {detail['msg']}"
+            for detail in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"Connection '{connection}': {details}.") from None
