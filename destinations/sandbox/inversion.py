@@ -164,7 +164,7 @@ class Reading:
                 spare -= 1
             else:
                 present.append(item)
-        return present[: len(value)] if spare else present
+        return present
 
     def _attempt(self, node: Node, value: Any) -> Reading:
         """Read apart from everything read so far."""
