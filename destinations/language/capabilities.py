@@ -35,7 +35,7 @@ def capabilities(spec: Spec) -> Capabilities:
             for operation in operations
         ),
         idempotent=all(operation.idempotent for operation in operations),
-        required=(*required, identifiers) if identifiers else required,
+        required=tuple(dict.fromkeys((*required, identifiers) if identifiers else required)),
         fields=None if spec.other_fields else frozenset(spec.fields),
     )
 

@@ -77,6 +77,8 @@ class DestinationField(_Part):
     max_length: int | None = None
     pattern: str | None = None
     """What the vendor accepts; a row that breaks it is rejected before sending."""
+    example: str | int | float | bool | None = None
+    """For previews, where a made-up value would not do."""
     docs: str | None = None
 
 
@@ -249,16 +251,32 @@ class OperationSpec(Step):
     idempotent: bool = True
 
 
+class ExampleRequest(_Part):
+    """A request as it must come out; ``headers`` names those that matter."""
+
+    request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE) /\S*$")
+    query: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    body: Any = None
+
+
+class ExampleAnswer(_Part):
+    status: int = 200
+    headers: dict[str, str] = {}
+    body: Any = None
+
+
 class WorkedExample(_Part):
-    """Evidence: sample rows, the exact requests, a sample answer and what it means per row."""
+    """Evidence: sample rows, the exact requests, sample answers and what they mean per row."""
 
     operation: Operation
     rows: tuple[dict[str, Any], ...]
-    requests: tuple[dict[str, Any], ...]
-    answers: tuple[dict[str, Any], ...] = ()
-    """``{status: 207, headers: {...}, body: ...}``, one per request."""
-    outcomes: tuple[str, ...] = ()
-    """accepted, rejected, retry or in_doubt, one per row."""
+    """Fields by name; ``_key`` and ``_remote_id`` may be given."""
+    requests: tuple[ExampleRequest, ...] = ()
+    answers: tuple[ExampleAnswer, ...] = ()
+    """One per request."""
+    outcomes: tuple[Literal["accepted", "rejected", "retry", "in_doubt"], ...] = ()
+    """One per row."""
 
 
 class Spec(_Part):

@@ -1,0 +1,179 @@
+"""Evidence for one spec, gathered in seconds and without an account.
+
+Every operation renders; the worked examples hold (rows to the exact requests,
+answers to what they mean for each row); where the vendor's OpenAPI description is
+at hand, the requests are ones that it knows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import orjson
+import polars as pl
+
+from destinations.driver import KEY, Operation, Status
+from destinations.http import openapi
+from destinations.http.answers import judge
+from destinations.http.preview import (
+    deliveries,
+    example_rows,
+    preview,
+    rendered,
+    sample_rows,
+    shown,
+)
+from destinations.http.session import Response
+from destinations.language.compile import Compiled
+from destinations.language.settings import checked, example_settings
+from destinations.language.spec import ExampleAnswer, ExampleRequest, Spec, WorkedExample
+
+
+@dataclass(frozen=True)
+class Finding:
+    state: Literal["ok", "problem", "note"]
+    text: str
+
+    def as_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(spec: Spec, description: Path | None = None) -> list[Finding]:
+    """Findings in plain words; the spec has been loaded, so its shape holds.
+
+    Args:
+        description: the vendor's OpenAPI file (JSON, may be gzipped).
+    """
+    if spec.adapter is not None:
+        return [Finding("ok", "Its declaration loads; its code is tested against a real server.")]
+    checked(spec, example_settings(spec), "example")
+    findings = []
+    for operation in spec.operations:
+        shown_requests = preview(spec, operation, 2)["requests"]
+        findings.append(
+            Finding("ok", f"{operation.value}: {len(shown_requests)} requests for 2 rows.")
+        )
+        findings += _within_limits(spec, operation)
+        if description is not None:
+            findings += _described(description, operation, shown_requests)
+    for number, example in enumerate(spec.examples, start=1):
+        findings += _example(spec, number, example)
+    without = sorted(set(spec.operations) - {example.operation for example in spec.examples})
+    if without:
+        findings.append(Finding("note", f"No worked example for {', '.join(without)}."))
+    return findings
+
+
+def _within_limits(spec: Spec, operation: Operation) -> Iterator[Finding]:
+    """A batch of the most rows, and one row more, stay within what the vendor takes."""
+    batch = spec.operations[operation].batch
+    if batch is None:
+        return
+    for count, expected in ((batch.rows, 1), (batch.rows + 1, 2)):
+        bodies = [r.body or b"" for r in rendered(spec, operation, _many(spec, count))]
+        if batch.bytes is None and len(bodies) != expected:
+            yield Finding(
+                "problem", f"{operation.value}: {count} rows make {len(bodies)} requests."
+            )
+        if batch.bytes is not None and max(map(len, bodies)) > batch.bytes:
+            yield Finding("problem", f"{operation.value}: a body exceeds {batch.bytes} bytes.")
+
+
+def _many(spec: Spec, count: int) -> pl.DataFrame:
+    return (
+        sample_rows(spec, 1)
+        .select(pl.all().exclude(KEY).repeat_by(count).explode(), pl.lit("k").alias(KEY))
+        .with_columns(pl.concat_str(pl.lit("profile-"), pl.int_range(pl.len())).alias(KEY))
+    )
+
+
+def _described(
+    description: Path, operation: Operation, requests: list[dict[str, Any]]
+) -> Iterator[Finding]:
+    if not openapi.available():
+        yield Finding("note", "Install jsonschema to compare with the vendor's OpenAPI file.")
+        return
+    opener = gzip.open if description.suffix == ".gz" else open
+    with opener(description, "rt", encoding="utf-8") as file:
+        document = json.load(file)
+    said = [words for request in requests for words in openapi.disagreements(document, request)]
+    for words in dict.fromkeys(said):
+        yield Finding("problem", f"{operation.value}: {words}.")
+    if not said:
+        yield Finding("ok", f"{operation.value}: agrees with the vendor's OpenAPI file.")
+
+
+def _example(spec: Spec, number: int, example: WorkedExample) -> Iterator[Finding]:
+    name = f"Example {number} ({example.operation.value})"
+    if example.operation not in spec.operations:
+        yield Finding("problem", f"{name}: there is no such operation.")
+        return
+    rows = example_rows(example.rows)
+    if example.requests:
+        made = [shown(spec, request) for request in rendered(spec, example.operation, rows)]
+        differences = list(_differences(made, example.requests))
+        yield from (Finding("problem", f"{name}: {words}.") for words in differences)
+        if not differences:
+            yield Finding("ok", f"{name}: {len(rows)} rows make exactly these requests.")
+    if example.answers:
+        outcomes = _outcomes(spec, example, rows)
+        if outcomes == list(example.outcomes):
+            yield Finding("ok", f"{name}: the answers mean {', '.join(outcomes)}.")
+        else:
+            yield Finding("problem", f"{name}: the answers mean {', '.join(outcomes)}.")
+
+
+def _differences(made: list[dict[str, Any]], expected: tuple[ExampleRequest, ...]) -> Iterator[str]:
+    if len(made) != len(expected):
+        yield f"{len(made)} requests are made, {len(expected)} expected"
+        return
+    for position, (ours, theirs) in enumerate(zip(made, expected, strict=True), start=1):
+        line = f"{ours['method']} {urlsplit(ours['url']).path or '/'}"
+        if line != theirs.request:
+            yield f"request {position} is {line}"
+        for part, wanted in (("query", theirs.query), ("body", theirs.body)):
+            if ours[part] != wanted:
+                yield f"request {position} has the {part} {orjson.dumps(ours[part]).decode()}"
+        for header, value in theirs.headers.items():
+            if ours["headers"].get(header) != value:
+                yield f"request {position} has {header}: {ours['headers'].get(header)}"
+
+
+def _outcomes(spec: Spec, example: WorkedExample, rows: pl.DataFrame) -> list[str]:
+    """What the example's answers, one per request, mean for its rows."""
+    compiled = Compiled(spec, example.operation, example_settings(spec), "")
+    answers = iter(example.answers)
+    outcomes: dict[str, str] = {}
+    for first, _ in deliveries(spec, example.operation, rows):
+        pending = first.rows
+        for template in compiled.steps:
+            given = next(answers, None)
+            if given is None or pending.is_empty():
+                break
+            verdict = judge(
+                spec,
+                template.step,
+                _response(given),
+                compiled.prepared(pending),
+                compiled.declaration.idempotent,
+            )
+            said = dict(zip(verdict.results[KEY], verdict.results["status"], strict=True))
+            outcomes |= said
+            going_on = [key for key, status in said.items() if status == Status.ACCEPTED.value]
+            pending = pending.filter(pl.col(KEY).is_in(going_on))
+    return [outcomes.get(key, "no answer") for key in rows[KEY]]
+
+
+def _response(given: ExampleAnswer) -> Response:
+    body = given.body
+    content = (
+        b"" if body is None else body.encode() if isinstance(body, str) else orjson.dumps(body)
+    )
+    headers = {name.lower(): value for name, value in given.headers.items()}
+    return Response(given.status, headers, content)
