@@ -13,31 +13,27 @@
 {%- endmacro %}
 
 
-{#- Rows (key, value) of a JSON object, as a list of structs to unnest; values are text. -#}
+{#- Rows (key, value) of a JSON object, as a list of structs to unnest; values are text, null
+    for JSON null. -#}
 {% macro json_entries(column) -%}
     {{ return(adapter.dispatch('json_entries')(column)) }}
 {%- endmacro %}
 
 {% macro default__json_entries(column) -%}
-    map_entries(cast(cast({{ column }} as json) as map(varchar, json)))
+    {#- By pointer, because a key may hold anything; what is no object has no entries. -#}
+    list_transform(
+        case when json_type({{ column }}) = 'OBJECT' then json_keys({{ column }}) end,
+        lambda key: {
+            'key': key,
+            'value': json_extract_string(
+                {{ column }}, '/' || replace(replace(key, '~', '~0'), '/', '~1')
+            )
+        }
+    )
 {%- endmacro %}
 
 {% macro spark__json_entries(column) -%}
     map_entries(from_json({{ column }}, 'map<string,string>'))
-{%- endmacro %}
-
-
-{#- The text of one value that json_entries returned: without quotes, null for JSON null. -#}
-{% macro json_scalar(value) -%}
-    {{ return(adapter.dispatch('json_scalar')(value)) }}
-{%- endmacro %}
-
-{% macro default__json_scalar(value) -%}
-    json_extract_string({{ value }}, '$')
-{%- endmacro %}
-
-{% macro spark__json_scalar(value) -%}
-    {{ value }}
 {%- endmacro %}
 
 

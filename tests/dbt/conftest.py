@@ -34,7 +34,9 @@ REJECTED = {
 }
 FILES = {
     **dict.fromkeys(("source", "file", "digest"), TEXT),
-    **dict.fromkeys(("bytes", "lines", "events", "rejected"), pl.Int64),
+    **dict.fromkeys(
+        ("bytes", "lines", "events", "rejected", "mapped", "filtered", "rejected_lines"), pl.Int64
+    ),
     "loaded_at": MOMENT,
 }
 REPLAYED = {"file_digest": TEXT, "line": pl.Int64, "replayed_at": MOMENT}
@@ -86,6 +88,9 @@ class RawZone:
                 "lines": len(rows) + len(refused),
                 "events": len(rows),
                 "rejected": len(refused),
+                "mapped": len(rows),
+                "filtered": 0,
+                "rejected_lines": len(refused),
                 "loaded_at": now,
             }
         ]

@@ -6,6 +6,9 @@ with loads as (
         cast(sum(lines) as bigint) as lines,
         cast(sum(events) as bigint) as events,
         cast(sum(rejected) as bigint) as rejected,
+        cast(sum(mapped_lines) as bigint) as mapped_lines,
+        cast(sum(filtered_lines) as bigint) as filtered_lines,
+        cast(sum(rejected_lines) as bigint) as rejected_lines,
         cast(sum(calls) as bigint) as calls,
         max(loaded_at) as last_loaded_at
     from {{ ref('obs_loads') }}
@@ -40,6 +43,9 @@ final as (
         loads.source_name,
         loads.files,
         loads.lines,
+        loads.mapped_lines,
+        loads.filtered_lines,
+        loads.rejected_lines,
         loads.events,
         loads.rejected,
         loads.calls - loads.events as replayed,

@@ -9,6 +9,9 @@ with files as (
         cast(sum(lines) as bigint) as lines,
         cast(sum(events) as bigint) as events,
         cast(sum(rejected) as bigint) as rejected,
+        cast(sum(mapped) as bigint) as mapped_lines,
+        cast(sum(filtered) as bigint) as filtered_lines,
+        cast(sum(rejected_lines) as bigint) as rejected_lines,
         max(loaded_at) as loaded_at
     from {{ source('raw', 'loaded_files') }}
     where {{ in_new_loads() }}
@@ -39,6 +42,9 @@ final as (
         coalesce(files.lines, 0) as lines,
         coalesce(files.events, 0) as events,
         coalesce(files.rejected, 0) as rejected,
+        coalesce(files.mapped_lines, 0) as mapped_lines,
+        coalesce(files.filtered_lines, 0) as filtered_lines,
+        coalesce(files.rejected_lines, 0) as rejected_lines,
         coalesce(calls.calls, 0) as calls,
         coalesce(files.loaded_at, calls.loaded_at) as loaded_at
     from files

@@ -6,37 +6,58 @@
     )
 }}
 
-with calls as (
+with events as (
 
     select
         identifier_id,
         message_id,
         occurred_at,
         load_seq,
-        traits,
-        {{ json_entries('traits') }} as trait_entries
+        case when event_type = 'identify' then traits end as identify_traits,
+        {{ json_text('context', '$.traits') }} as context_traits
     from {{ ref('stg_events') }}
     where
-        event_type = 'identify'
-        and identifier_id is not null
-        and traits is not null
+        identifier_id is not null
         and {{ in_new_loads() }}
 
 ),
 
-entries as (
+-- where one call says a thing twice, the later of these counts
+statements as (
+
+    {% for column in ['context_traits', 'identify_traits'] -%}
+    select
+        identifier_id,
+        message_id,
+        occurred_at,
+        load_seq,
+        {{ loop.index0 }} as precedence,
+        {{ json_entries(column) }} as entries,
+        {{ json_text(column, '$.address.country') }} as address_country
+    from events
+    where {{ column }} is not null
+    {%- if not loop.last %}
+
+    union all
+
+    {% endif -%}
+    {%- endfor %}
+
+),
+
+given as (
 
     select
-        calls.identifier_id,
-        calls.message_id,
-        calls.occurred_at,
-        calls.load_seq,
+        statements.identifier_id,
+        statements.message_id,
+        statements.occurred_at,
+        statements.load_seq,
+        statements.precedence,
         item.key as sent_name,
-        {{ json_scalar('item.value') }} as sent_value,
+        item.value as sent_value,
         items.item_number
-    from {{ unnest_items('calls', 'trait_entries') }}
+    from {{ unnest_items('statements', 'entries') }}
 
-    -- an address is a trait in pieces
     union all
 
     select
@@ -44,10 +65,11 @@ entries as (
         message_id,
         occurred_at,
         load_seq,
+        precedence,
         'country' as sent_name,
-        {{ json_text('traits', '$.address.country') }} as sent_value,
+        address_country as sent_value,
         0 as item_number
-    from calls
+    from statements
 
 ),
 
@@ -60,8 +82,9 @@ named as (
         occurred_at,
         message_id,
         load_seq,
+        precedence,
         item_number
-    from entries
+    from given
 
 ),
 
@@ -76,6 +99,7 @@ candidates as (
 
     select
         known.*,
+        0 as precedence,
         0 as item_number
     from {{ this }} as known
     where known.identifier_id in (select named.identifier_id from named)
@@ -89,7 +113,7 @@ ranked as (
         *,
         row_number() over (
             partition by identifier_id, trait
-            order by occurred_at desc, message_id desc, item_number desc
+            order by occurred_at desc, message_id desc, precedence desc, item_number desc
         ) as recency
     from candidates
 
