@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
+
+import orjson
 
 from destinations import paths
 from destinations.errors import ConfigurationError, StoreroomError
@@ -164,7 +167,9 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is its own affair."""
+        # A client that went away is its own affair; anything else is a fault of ours.
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     def begin(self) -> bool:
         """A request was read and may be answered; False once the server stops."""
@@ -252,7 +257,10 @@ class _Handler(BaseHTTPRequestHandler):
                 "Content-Security-Policy": CONTENT_SECURITY,
             }
             return Reply(status, html.encode(), html_headers)
-        player = server.catalog.player(first)
+        try:
+            player = server.catalog.player(first)
+        except StoreroomError as error:
+            return Reply(500, orjson.dumps({"message": str(error)}))
         if player is None:
             return Reply(404, b'{"message": "no destination of the catalog has this id"}')
         headers = {name.lower(): value for name, value in self.headers.items()}

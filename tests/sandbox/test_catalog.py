@@ -13,9 +13,10 @@ from destinations.driver import HASH, KEY, REMOTE_ID, Operation, Outcome, Status
 from destinations.http.driver import HttpDriver
 from destinations.http.opening import open_http
 from destinations.language.spec import DestinationField, Spec
-from destinations.sandbox.catalog import http_specs
+from destinations.registry import load_spec
+from destinations.sandbox.catalog import http_destinations
 
-SPECS = {spec.id: spec for spec in http_specs()}
+SPECS = {one: load_spec(one) for one in http_destinations()}
 PEOPLE = ("ada", "bob", "çağla 木")
 
 EXAMPLES = {

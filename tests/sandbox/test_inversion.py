@@ -15,11 +15,12 @@ from destinations.driver import HASH, KEY, REMOTE_ID, Operation
 from destinations.language.compile import Compiled
 from destinations.language.spec import Spec
 from destinations.language.template import parse_body
-from destinations.sandbox.catalog import http_specs
+from destinations.registry import load_spec
+from destinations.sandbox.catalog import http_destinations
 from destinations.sandbox.inversion import Reading, Row
 from destinations.sandbox.routes import read_route, routes, rows_of
 
-SPECS = {spec.id: spec for spec in http_specs()}
+SPECS = {one: load_spec(one) for one in http_destinations()}
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 PLAIN = st.text("abcdefghijkl0123456789", min_size=1, max_size=12)
 
