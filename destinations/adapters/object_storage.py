@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
 import obstore.exceptions
@@ -54,8 +54,8 @@ class Settings(BaseModel):
 
     url: str = Field(
         description="Where files go: s3://bucket/folder, gs://bucket/folder, "
-        "az://container/folder or file:///folder",
-        pattern=r"^(s3|gs|az|file)://.+",
+        "az://container/folder, file:///folder or file://./folder (from the working directory)",
+        pattern=r"^((s3|gs|az)://[^/?#]+(/[^?#]*)?|file://\.?/.*)$",
         examples=["s3://example-bucket/storeroom"],
     )
     format: FileFormat = Field(default="parquet", description="parquet, csv or jsonl.")
@@ -163,8 +163,8 @@ class ObjectStorageDriver:
 def _store(settings: Settings) -> Any:
     kind = urlsplit(settings.url).scheme
     if kind == "file":
-        folder = Path(urlsplit(settings.url).path)
-        return obstore.store.LocalStore(folder, mkdir=True)
+        folder = Path(unquote(settings.url.removeprefix("file://")))
+        return obstore.store.LocalStore(folder.absolute(), mkdir=True)
     settings_of: dict[str, dict[str, SecretStr | str | None]] = {
         "s3": {
             "aws_access_key_id": settings.access_key_id,

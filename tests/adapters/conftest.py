@@ -248,18 +248,28 @@ def sftp_server(tmp_path_factory):
             super().__init__(channel, chroot=str(root).encode())
 
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
 
     async def listen():
         return await asyncssh.listen(
             "127.0.0.1", 0, server_factory=Login, server_host_keys=[key], sftp_factory=Home
         )
 
+    async def stop(listener):
+        listener.close()
+        await listener.wait_closed()
+        sessions = asyncio.all_tasks() - {asyncio.current_task()}
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
+
     listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(20)
     public = key.export_public_key().decode().strip()
     yield SftpServer(listener.get_port(), root, key.get_fingerprint(), public)
-    loop.call_soon_threadsafe(listener.close)
+    asyncio.run_coroutine_threadsafe(stop(listener), loop).result(20)
     loop.call_soon_threadsafe(loop.stop)
+    thread.join(20)
 
 
 @pytest.fixture(scope="session")

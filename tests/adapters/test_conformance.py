@@ -36,9 +36,11 @@ from destinations.adapters import (
 from destinations.adapters import (
     redis as redis_adapter,
 )
+from destinations.connections import Connection
 from destinations.driver import Operation, Status
 from destinations.errors import StoreroomError
 from destinations.language.spec import Spec
+from destinations.registry import open_driver
 
 UPSERT, ADD, REMOVE = Operation.UPSERT, Operation.ADD, Operation.REMOVE
 
@@ -470,3 +472,23 @@ def test_the_catalog_says_what_the_driver_does(harness, driver):
             "project"
         ]["optional-dependencies"]
     )
+
+
+def test_a_connection_opens_it_and_keeps_its_secrets_in_the_environment(
+    harness, people, deliver, monkeypatch
+):
+    fields = harness.module.Settings.model_fields
+    secrets = {name for name in harness.works if "SecretStr" in str(fields[name].annotation)}
+    for name in secrets:
+        monkeypatch.setenv(f"TEST_{name.upper()}", harness.works[name])
+    settings = {
+        name: {"env": f"TEST_{name.upper()}"} if name in secrets else value
+        for name, value in harness.works.items()
+    }
+    connection = Connection(
+        name="c", destination=harness.id, consent="not_required", settings=settings
+    )
+    driver = open_driver(connection, {"batch_rows": 2}, sync_key="profile_id", audience="people")
+    assert set(deliver(driver, UPSERT, people)["status"]) == {"accepted"}
+    assert held(harness) == expected(people)
+    driver.close()

@@ -29,6 +29,16 @@ def test_files_are_named_by_the_delivery_and_say_the_operation(tmp_path, frame, 
     assert read.to_dicts() == [{"_operation": "remove", "_key": "a", "city": "Bern"}]
 
 
+def test_a_folder_may_be_named_from_the_working_directory(
+    tmp_path, monkeypatch, frame, only_delivery
+):
+    monkeypatch.chdir(tmp_path)
+    driver = object_storage.open(object_storage.Settings(url="file://./my%20drop"))
+    delivery = only_delivery(driver, Operation.ADD, frame(["a"]))
+    assert driver.send(delivery).results["status"].to_list() == ["accepted"]
+    assert (tmp_path / "my drop" / f"{delivery.id}.parquet").exists()
+
+
 def test_files_keep_the_limit_of_bytes(tmp_path, frame):
     settings = object_storage.Settings(url=f"file://{tmp_path}", format="csv", batch_bytes=2000)
     rows = frame([str(number) for number in range(100)], text=["x" * 100] * 100)
@@ -67,6 +77,8 @@ def test_a_refused_key_stops_the_connection(s3_server, frame, only_delivery):
         ({"access_key_id": "key"}, "go together"),
         ({"endpoint": "http://storage.example.com"}, "endpoint"),
         ({"url": "ftp://host/folder"}, "url"),
+        ({"url": "file://host/folder"}, "url"),
+        ({"url": "s3://drops?x=1"}, "url"),
         ({"bucket": "drops"}, "bucket"),
     ],
 )
