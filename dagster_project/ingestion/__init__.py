@@ -3,6 +3,7 @@
 from dagster_project.ingestion.calls import REASONS
 from dagster_project.ingestion.ingest import Progress, ingest
 from dagster_project.ingestion.raw_zone import ensure_raw, open_rejections
+from dagster_project.ingestion.replay import replay
 from dagster_project.ingestion.report import IngestReport, Lateness
 from dagster_project.ingestion.sources import Source, Sources, load_sources
 
@@ -17,4 +18,5 @@ __all__ = [
     "ingest",
     "load_sources",
     "open_rejections",
+    "replay",
 ]

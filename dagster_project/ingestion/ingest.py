@@ -187,19 +187,19 @@ def _load(
     waiting = dict(report.waiting)
     while batch:
         folder = raw_zone.new_folder(raw)
-        writer = LoadWriter(folder, now)
         lines = events = filtered = 0
         try:
-            for file in batch:
-                counts = _load_unchanged(file, writer)
-                lines, events = lines + counts.lines, events + counts.events
-                filtered += counts.filtered
-                advance(file)
+            with LoadWriter(folder, now) as writer:
+                for file in batch:
+                    counts = _load_unchanged(file, writer)
+                    lines, events = lines + counts.lines, events + counts.events
+                    filtered += counts.filtered
+                    advance(file)
+                writer.finish()
         except _ChangedError as error:
             waiting[error.name] = str(error)
             batch = [file for file in batch if file.name != error.name]
             continue
-        writer.close()
         seq = raw_zone.next_load_seq(raw)
         raw_zone.publish(raw, folder, seq)
         rejected = dict(report.rejected)

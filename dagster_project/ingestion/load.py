@@ -29,7 +29,7 @@ from dagster_project.ingestion.streams import read_blocks
 from dagster_project.ingestion.tables import LINE, UnreadableError, csv_rows, parquet_rows
 
 BUFFER_BYTES = 64 << 20
-_NO_ROW = (
+NO_ROW = (
     "bad_json", "not_an_object", "not_utf8", "nul_character", "too_long", "damaged_file",
 )  # fmt: skip
 """Reasons for which a line of JSON is no row that a mapping could be applied to."""
@@ -62,7 +62,7 @@ class Counts:
 
 
 class LoadWriter:
-    """The four files of a load in the making."""
+    """The four files of a load in the making, and the scratch database beside them."""
 
     def __init__(self, folder: Path, now: datetime) -> None:
         self.folder = folder
@@ -108,11 +108,19 @@ class LoadWriter:
         )
         return self.add("rejected", stamped)
 
-    def close(self) -> None:
+    def finish(self) -> None:
+        """Write out what is buffered; the four files are complete then."""
         for table in raw_zone.TABLES:
             self._flush(table)
             self._writers.pop(table).close()
+
+    def __enter__(self) -> LoadWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.engine.close()
+        for writer in self._writers.values():
+            writer.close()
 
     def _flush(self, table: str) -> None:
         empty = pl.DataFrame(schema=raw_zone.TABLES[table])
@@ -141,28 +149,27 @@ def load_file(file: LandedFile, writer: LoadWriter) -> Counts:
         OSError: the file cannot be opened any more.
     """
     try:
-        counts = _read(file, writer)
-    except _WholeFileError as error:
+        counts = read_file(file, writer)
+    except WholeFileError as error:
         row = problem_row(None, "", error.reason, str(error))
         rejected = writer.add_rejected(row.rename({"problem": "reason", "text": "raw"}), file)
         counts = Counts(lines=1, rejected=rejected, rejected_lines=1)
-    finally:
-        writer.engine.execute("drop table if exists rows")
-    account(file.name, counts, file.source)
-    writer.add(
-        "files",
-        pl.DataFrame(
-            {
-                "source": [file.source.name],
-                "file": [file.name],
-                "digest": [file.digest],
-                "bytes": [file.bytes],
-                **{name: [value] for name, value in vars(counts).items()},
-                "loaded_at": [writer.now],
-            }
-        ),
-    )
+    add_file_row(file, counts, writer)
     return counts
+
+
+def add_file_row(file: LandedFile, counts: Counts, writer: LoadWriter) -> None:
+    """Put the file's account into files.parquet, once it adds up."""
+    account(file.name, counts, file.source)
+    row = {
+        "source": file.source.name,
+        "file": file.name,
+        "digest": file.digest,
+        "bytes": file.bytes,
+        **vars(counts),
+        "loaded_at": writer.now,
+    }
+    writer.add("files", pl.DataFrame([row], schema=raw_zone.FILES))
 
 
 def account(file: str, counts: Counts, source: Source) -> None:
@@ -178,30 +185,40 @@ def account(file: str, counts: Counts, source: Source) -> None:
         raise AssertionError(f"{file}: rows are missing from the account {counts}")
 
 
-class _WholeFileError(Exception):
+class WholeFileError(Exception):
+    """Nothing of the file was written, for this reason."""
+
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
 
 
-def _read(file: LandedFile, writer: LoadWriter) -> Counts:
+def read_file(file: LandedFile, writer: LoadWriter) -> Counts:
+    """Events and rejections of one file into the load.
+
+    Raises:
+        WholeFileError: the file cannot be read, or not as its source says.
+        OSError: the file cannot be opened any more.
+    """
     kind = file.source.format_of(file.name)
     if kind is None:
-        raise _WholeFileError(
+        raise WholeFileError(
             "unsupported_format",
             "the name ends in none of .jsonl .ndjson .json .csv .tsv .parquet (and .gz, .zst); "
             "rename it, or state `format:` in its source",
         )
     if file.bytes == 0:
-        raise _WholeFileError("empty_file", "the file has no bytes")
+        raise WholeFileError("empty_file", "the file has no bytes")
     try:
         if file.source.calls:
             return _read_mapped(file, writer, kind)
         return _read_calls(file, writer, kind)
     except UnreadableError as error:
-        raise _WholeFileError("unreadable_file", str(error)) from None
+        raise WholeFileError("unreadable_file", str(error)) from None
     except MappingError as error:
-        raise _WholeFileError("mapping_failed", str(error)) from None
+        raise WholeFileError("mapping_failed", str(error)) from None
+    finally:
+        writer.engine.execute("drop table if exists rows")
 
 
 def _read_calls(file: LandedFile, writer: LoadWriter, kind: str) -> Counts:
@@ -213,7 +230,7 @@ def _read_calls(file: LandedFile, writer: LoadWriter, kind: str) -> Counts:
         counts.events += writer.add_events(judged.filter(good), file.source.name, file.name)
         counts.rejected += writer.add_rejected(judged.filter(bad), file)
     if kind == "jsonl" and counts.lines == 0:
-        raise _WholeFileError("empty_file", "the file has only blank lines")
+        raise WholeFileError("empty_file", "the file has only blank lines")
     counts.mapped, counts.rejected_lines = counts.events, counts.rejected
     return counts
 
@@ -256,38 +273,45 @@ def _call_lines(engine: Connection, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_mapped(file: LandedFile, writer: LoadWriter, kind: str) -> Counts:
-    engine = writer.engine
-    counts, tally = Counts(), Tally()
-    broken: list[pl.DataFrame] = []
-    if kind == "jsonl":
-        objects = []
-        for chunk in line_chunks(read_blocks(file.path)):
-            judged = classify(engine, chunk, writer.now)
-            no_row = judged.filter(pl.col("reason").is_in(_NO_ROW))
-            broken.append(no_row.select("line", "reason", "detail", "raw"))
-            objects.append(chunk.filter(~pl.col("line").is_in(no_row["line"].implode())))
-            counts.lines += len(chunk)
-        if counts.lines == 0:
-            raise _WholeFileError("empty_file", "the file has only blank lines")
-        add_json_rows(engine, pl.concat(objects).select("line", "text"), file.source.calls)
-    else:
-        for rows, problems in (csv_rows if kind == "csv" else parquet_rows)(file.path):
-            add_rows(engine, rows)
-            counts.lines += len(rows)
-            if problems is not None and len(problems):
-                broken.append(
-                    problems.rename({"problem": "reason", "text": "raw"}).select(
-                        "line", "reason", "detail", "raw"
-                    )
-                )
-                counts.lines += len(problems)
+    tally, counts = Tally(), Counts()
+    counts.lines, broken = fill_rows(file, writer, kind)
+    if kind == "jsonl" and counts.lines == 0:
+        raise WholeFileError("empty_file", "the file has only blank lines")
     # Gathered first: where the mapping fails at the end, none of the file may be in the load.
-    made = list(make_calls(engine, file.source.calls, writer.now, tally))
+    made = list(make_calls(writer.engine, file.source.calls, writer.now, tally))
     for frame in made:
         counts.events += writer.add_events(frame, file.source.name, file.name)
     for frame in [*broken, tally.merged_rejections()]:
         counts.rejected += writer.add_rejected(frame, file)
     counts.mapped = len(tally.mapped())
     counts.rejected_lines = len(tally.rejected()) + sum(map(len, broken))
-    counts.filtered = count_filtered(engine, file.source.calls)
+    counts.filtered = count_filtered(writer.engine, file.source.calls)
     return counts
+
+
+def fill_rows(file: LandedFile, writer: LoadWriter, kind: str) -> tuple[int, list[pl.DataFrame]]:
+    """Rows of the file into the scratch table, for :func:`.mapping.make_calls`.
+
+    Returns:
+        Lines read, and those that are no rows: ``line``, ``reason``, ``detail``, ``raw``.
+    """
+    lines, broken = 0, []
+    if kind == "jsonl":
+        objects = [pl.DataFrame(schema={"line": pl.Int64, "text": pl.String})]
+        for chunk in line_chunks(read_blocks(file.path)):
+            judged = classify(writer.engine, chunk, writer.now)
+            no_row = judged.filter(pl.col("reason").is_in(NO_ROW))
+            broken.append(no_row.select("line", "reason", "detail", "raw"))
+            rows = chunk.filter(~pl.col("line").is_in(no_row["line"].implode()))
+            objects.append(rows.select("line", "text"))
+            lines += len(chunk)
+        add_json_rows(writer.engine, pl.concat(objects), file.source.calls)
+        return lines, broken
+    for rows, problems in (csv_rows if kind == "csv" else parquet_rows)(file.path):
+        add_rows(writer.engine, rows)
+        lines += len(rows)
+        if problems is not None and len(problems):
+            renamed = problems.rename({"problem": "reason", "text": "raw"})
+            broken.append(renamed.select("line", "reason", "detail", "raw"))
+            lines += len(problems)
+    return lines, broken
