@@ -34,7 +34,6 @@ def wait_until(ready, seconds=20.0):
 
 def answers(port):
     with socket.socket() as probe:
-        probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
@@ -55,14 +54,10 @@ def frame():
     """A function that makes the engine's frames: keys and columns of mapped fields."""
 
     def make(keys, **columns):
-        data = pl.DataFrame({"_key": keys}, schema={"_key": pl.String})
-        fields = pl.DataFrame(columns) if columns else pl.DataFrame()
-        hashed = fields.hash_rows().cast(pl.String) if columns else pl.Series(["0"] * len(keys))
-        meta = data.with_columns(
-            (hashed if len(keys) else pl.Series([], dtype=pl.String)).alias("_hash"),
-            pl.lit(None, dtype=pl.String).alias("_remote_id"),
-        )
-        return pl.concat([meta, fields], how="horizontal") if columns else meta
+        rows = pl.DataFrame({"_key": keys, **columns}, schema_overrides={"_key": pl.String})
+        hashes = rows.hash_rows().cast(pl.String).alias("_hash")
+        unknown = pl.lit(None, dtype=pl.String).alias("_remote_id")
+        return rows.select("_key", hashes, unknown, *columns)
 
     return make
 
@@ -360,16 +355,16 @@ def smtp_server(tmp_path_factory, free_port):
     from aiosmtpd.controller import Controller
     from aiosmtpd.smtp import AuthResult
 
-    folder = tmp_path_factory.mktemp("smtp")
+    certificate = self_signed(tmp_path_factory.mktemp("smtp"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*self_signed(folder))
+    context.load_cert_chain(certificate)
 
     def authenticate(server, session, envelope, mechanism, data):
         return AuthResult(
             success=(data.login, data.password) == (b"digest", b"right"), handled=False
         )
 
-    handler = SmtpServer(free_port(), folder / "certificate.pem")
+    handler = SmtpServer(free_port(), certificate)
     controller = Controller(
         handler, hostname="127.0.0.1", port=handler.port, tls_context=context,
         require_starttls=True, authenticator=authenticate, auth_required=True,
@@ -380,7 +375,7 @@ def smtp_server(tmp_path_factory, free_port):
 
 
 def self_signed(folder):
-    """Certificate and key files for 127.0.0.1."""
+    """A file with a certificate for 127.0.0.1 and its key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -403,8 +398,8 @@ def self_signed(folder):
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return folder / "certificate.pem", folder / "key.pem"
+    (folder / "server.pem").write_bytes(certificate.public_bytes(pem) + private)
+    return folder / "server.pem"
