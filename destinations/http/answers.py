@@ -32,6 +32,8 @@ class Verdict:
     whole: bool = False
     stop: str | None = None
     captures: dict[str, Any] = field(default_factory=dict)
+    settled: bool = False
+    """Nothing remains to be done for the rows: later steps are left out."""
 
     @property
     def retries(self) -> bool:
@@ -51,7 +53,7 @@ def judge(
     words = _words(spec, response, document)
     rule = _rule((*step.errors, *spec.errors), response.status, document)
     if rule is not None:
-        return _ruled(rule, rows, words)
+        return _ruled(rule, document, rows, words)
     answer = step.answer
     if response.status in answer.status:
         if _promises(answer) and not isinstance(document, dict | list):
@@ -105,7 +107,11 @@ def _holds(conditions: Mapping[str, Any], document: Any) -> bool:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """Null wants nothing there; a list wants any of its values; true is not 1."""
+    """Null wants nothing there; a list wants any of its values, none of them an empty list;
+    true is not 1.
+    """
+    if isinstance(wanted, list | tuple) and not wanted:
+        return isinstance(value, list) and not value
     if wanted is None:
         return value is MISSING or value is None
     if isinstance(wanted, list | tuple):
@@ -120,10 +126,15 @@ def _rule(rules: Sequence[ErrorRule], status: int, document: Any) -> ErrorRule |
     return None
 
 
-def _ruled(rule: ErrorRule, rows: pl.DataFrame, words: str) -> Verdict:
+def _ruled(rule: ErrorRule, document: Any, rows: pl.DataFrame, words: str) -> Verdict:
     match rule.means:
         case "accept":
-            return Verdict(results_for(rows, Status.ACCEPTED))
+            captures, lacking = _captured(rule.capture, document)
+            if lacking:
+                return _in_doubt(rows, f"The answer lacks '{lacking}': {words}")
+            return Verdict(results_for(rows, Status.ACCEPTED), captures=captures)
+        case "done":
+            return Verdict(results_for(rows, Status.ACCEPTED), settled=True)
         case "reject":
             return _refused(rows, words)
         case "retry":
@@ -176,10 +187,9 @@ def _promises(answer: Answer) -> bool:
 
 def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
     """The verdict of an answer with a status of success."""
-    captures = {name: found(path, document) for name, path in answer.capture.items()}
-    lacking = [name for name, value in captures.items() if value in (MISSING, None)]
+    captures, lacking = _captured(answer.capture, document)
     if lacking:
-        return _in_doubt(rows, f"The answer lacks '{answer.capture[lacking[0]]}'.")
+        return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     for path, wanted in ((answer.count, rows.height), (answer.refused_count, 0)):
         if path is None:
             continue

@@ -22,7 +22,6 @@ from destinations.driver import KEY, Operation, Status
 from destinations.http import openapi
 from destinations.http.answers import judge
 from destinations.http.preview import (
-    deliveries,
     example_rows,
     preview,
     rendered,
@@ -115,18 +114,15 @@ def _example(spec: Spec, number: int, example: WorkedExample) -> Iterator[Findin
         yield Finding("problem", f"{name}: there is no such operation.")
         return
     rows = example_rows(example.rows)
+    made, outcomes = _played(spec, example, rows)
     if example.requests:
-        made = [shown(spec, request) for request in rendered(spec, example.operation, rows)]
         differences = list(_differences(made, example.requests))
         yield from (Finding("problem", f"{name}: {words}.") for words in differences)
         if not differences:
-            yield Finding("ok", f"{name}: {len(rows)} rows make exactly these requests.")
+            yield Finding("ok", f"{name}: {rows.height} rows make exactly these requests.")
     if example.answers:
-        outcomes = _outcomes(spec, example, rows)
-        if outcomes == list(example.outcomes):
-            yield Finding("ok", f"{name}: the answers mean {', '.join(outcomes)}.")
-        else:
-            yield Finding("problem", f"{name}: the answers mean {', '.join(outcomes)}.")
+        state: Literal["ok", "problem"] = "ok" if outcomes == list(example.outcomes) else "problem"
+        yield Finding(state, f"{name}: the answers mean {', '.join(outcomes)}.")
 
 
 def _differences(made: list[dict[str, Any]], expected: tuple[ExampleRequest, ...]) -> Iterator[str]:
@@ -145,17 +141,24 @@ def _differences(made: list[dict[str, Any]], expected: tuple[ExampleRequest, ...
                 yield f"request {position} has {header}: {ours['headers'].get(header)}"
 
 
-def _outcomes(spec: Spec, example: WorkedExample, rows: pl.DataFrame) -> list[str]:
-    """What the example's answers, one per request, mean for its rows."""
-    compiled = Compiled(spec, example.operation, example_settings(spec), "")
+def _played(
+    spec: Spec, example: WorkedExample, rows: pl.DataFrame
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The requests made when the example's answers come back, and what these mean for its rows."""
+    compiled = Compiled(spec, example.operation, example_settings(spec), AUDIENCE)
     answers = iter(example.answers)
+    made: list[dict[str, Any]] = []
     outcomes: dict[str, str] = {}
-    for first, _ in deliveries(spec, example.operation, rows):
-        pending = first.rows
-        for template in compiled.steps:
-            given = next(answers, None)
-            if given is None or pending.is_empty():
+    for first in compiled.requests(rows):
+        pending, captures = first.rows, sample_captures(compiled)
+        for position, template in enumerate(compiled.steps):
+            if pending.is_empty():
                 break
+            later = compiled.following(position, pending, captures) if position else None
+            made.append(shown(spec, later or first.request))
+            given = next(answers, None)
+            if given is None:
+                continue
             verdict = judge(
                 spec,
                 template.step,
@@ -163,11 +166,13 @@ def _outcomes(spec: Spec, example: WorkedExample, rows: pl.DataFrame) -> list[st
                 compiled.prepared(pending),
                 compiled.declaration.idempotent,
             )
+            captures |= {f"{template.step.name}.{k}": v for k, v in verdict.captures.items()}
             said = dict(zip(verdict.results[KEY], verdict.results["status"], strict=True))
             outcomes |= said
             going_on = [key for key, status in said.items() if status == Status.ACCEPTED.value]
+            going_on = [] if verdict.settled else going_on
             pending = pending.filter(pl.col(KEY).is_in(going_on))
-    return [outcomes.get(key, "no answer") for key in rows[KEY]]
+    return made, [outcomes.get(key, "no answer") for key in rows[KEY]]
 
 
 def _response(given: ExampleAnswer) -> Response:

@@ -204,6 +204,8 @@ class _Run:
         if step is not None:
             self.captures |= {f"{step}.{name}": value for name, value in verdict.captures.items()}
         self.pending = self.pending.join(going_on.select(KEY), on=KEY, how="semi")
+        if verdict.settled:
+            self.settle(results_for(self.pending, Status.ACCEPTED))
 
     def settle(self, results: pl.DataFrame) -> None:
         self._settled.append(results)

@@ -14,7 +14,7 @@ from destinations.errors import ConfigurationError
 from destinations.http.auth import authorizer_of
 from destinations.http.opening import base_url_of
 from destinations.http.session import joined
-from destinations.language.compile import Compiled, Rendered
+from destinations.language.compile import Compiled
 from destinations.language.requests import Request
 from destinations.language.settings import example_settings
 from destinations.language.spec import DestinationField, Spec
@@ -55,25 +55,22 @@ def preview(spec: Spec, operation: Operation, count: int) -> dict[str, Any]:
 
 
 def rendered(spec: Spec, operation: Operation, rows: pl.DataFrame) -> Iterator[Request]:
-    """Every request of every step, before the login; captured values are placeholders."""
-    for first, later in deliveries(spec, operation, rows):
-        yield first.request
-        yield from later
-
-
-def deliveries(
-    spec: Spec, operation: Operation, rows: pl.DataFrame
-) -> Iterator[tuple[Rendered, list[Request]]]:
-    """Every delivery with the requests of its later steps."""
+    """Every request of every step, before the login."""
     compiled = Compiled(spec, operation, example_settings(spec), AUDIENCE)
-    captures = {
-        f"{template.step.name}.{name}": f"<{template.step.name}.{name}>"
+    captures = sample_captures(compiled)
+    for first in compiled.requests(rows):
+        yield first.request
+        for position in range(1, len(compiled.steps)):
+            yield compiled.following(position, first.rows, captures)
+
+
+def sample_captures(compiled: Compiled) -> dict[str, Any]:
+    """Made-up ids in the place of what answers give: digits, which pass as text and as a number."""
+    return {
+        f"{template.step.name}.{name}": "1001"
         for template in compiled.steps
         for name in template.step.answer.capture
     }
-    for first in compiled.requests(rows):
-        steps = range(1, len(compiled.steps))
-        yield first, [compiled.following(position, first.rows, captures) for position in steps]
 
 
 def shown(spec: Spec, request: Request) -> dict[str, Any]:

@@ -224,7 +224,8 @@ def _operation(
         )
         if declared.steps and step.answer.capture and not step.name:
             yield Broken(here, "a step that captures has a name", "Add `name: contact`.")
-        captures[step.name or ""] = list(step.answer.capture)
+        conflicts = [name for rule in step.errors for name in rule.capture]
+        captures[step.name or ""] = [*step.answer.capture, *conflicts]
     if declared.batch:
         for name in declared.batch.group_by:
             if name not in spec.fields:

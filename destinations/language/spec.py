@@ -185,10 +185,13 @@ class ErrorRule(_Part):
     """Statuses it is for; empty for any."""
     body: dict[str, Any] = {}
     """Dotted paths that must have these values for the rule to fit."""
-    means: Literal["reject", "retry", "auth", "abort", "accept"]
+    means: Literal["reject", "retry", "auth", "abort", "accept", "done"]
     """``reject`` the row (or, for a batch, find the guilty rows), ``retry`` later, ``auth``: the
     credentials are wrong, ``abort``: nothing can succeed on this connection, ``accept``: what was
-    asked already is so (404 on a removal)."""
+    asked already is so (409 on a creation; later steps follow), ``done``: nothing remains to be
+    done for the row (404 on a removal; later steps are left out)."""
+    capture: dict[str, str] = {}
+    """With ``accept``: what later steps need, found in this answer (the id in a conflict)."""
 
 
 class RateLimit(_Part):
