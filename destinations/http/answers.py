@@ -210,6 +210,13 @@ def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
     return Verdict(results_for(rows, Status.ACCEPTED, remote_id=known), captures=captures)
 
 
+def _captured(paths: Mapping[str, str], document: Any) -> tuple[dict[str, Any], str | None]:
+    """What the paths find, and the first path that finds nothing."""
+    captures = {name: found(path, document) for name, path in paths.items()}
+    lacking = [paths[name] for name, value in captures.items() if value in (MISSING, None)]
+    return captures, lacking[0] if lacking else None
+
+
 def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str, Any]) -> Verdict:
     """Row by row, as the answer's lists name them."""
     default = Status.IN_DOUBT if answer.accepted else Status.ACCEPTED

@@ -22,9 +22,11 @@ from destinations.driver import KEY, Operation, Status
 from destinations.http import openapi
 from destinations.http.answers import judge
 from destinations.http.preview import (
+    AUDIENCE,
     example_rows,
     preview,
     rendered,
+    sample_captures,
     sample_rows,
     shown,
 )
