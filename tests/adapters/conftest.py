@@ -42,8 +42,7 @@ def free_port():
     """A function that names a port nobody listens on."""
 
     def find():
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
             return probe.getsockname()[1]
 
     return find
@@ -111,15 +110,19 @@ class PostgresServer:
             self.home.chmod(0o755)
             for path in (data, password):
                 os.chown(path, NOBODY, NOBODY)
-        arguments = ["-A", "scram-sha-256", "--pwfile", password, "-E", "utf8", "--no-sync"]
-        self.run("initdb", "-D", data, "-U", "postgres", "--locale=C", *arguments)
-        self.process = None
+        command = [
+            self.binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "--locale=C",
+            "-E",
+            "utf8",
+        ]
+        command += ["-A", "scram-sha-256", "--pwfile", password, "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.home, **self.user)
         self.start()
-
-    def run(self, name, *arguments):
-        subprocess.run(
-            [self.binaries / name, *arguments], check=True, capture_output=True, cwd=self.home, **self.user
-        )  # fmt: skip
 
     def start(self):
         with (self.home / "log").open("ab") as log:
