@@ -110,26 +110,18 @@ class PostgresServer:
             self.home.chmod(0o755)
             for path in (data, password):
                 os.chown(path, NOBODY, NOBODY)
-        command = [
-            self.binaries / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--locale=C",
-            "-E",
-            "utf8",
-        ]
-        command += ["-A", "scram-sha-256", "--pwfile", password, "--no-sync"]
+        command = f"-D {data} -U postgres --locale=C -E utf8 -A scram-sha-256 --no-sync".split()
+        command = [self.binaries / "initdb", *command, "--pwfile", password]
         subprocess.run(command, check=True, capture_output=True, cwd=self.home, **self.user)
         self.start()
 
     def start(self):
+        options = f"-F -h 127.0.0.1 -p {self.port} -D {self.home / 'data'}".split()
+        command = [self.binaries / "postgres", "-k", "", *options]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [self.binaries / "postgres", "-D", self.home / "data", "-F", "-k", "", "-h", "127.0.0.1", "-p", str(self.port)],
-                stdout=log, stderr=log, cwd=self.home, **self.user,
-            )  # fmt: skip
+                command, stdout=log, stderr=log, cwd=self.home, **self.user
+            )
         wait_until(self.ready)
 
     def ready(self):
@@ -296,10 +288,10 @@ def tansu(free_port, tmp_path_factory):
     def start(*arguments):
         port = free_port()
         url = f"tcp://127.0.0.1:{port}"
-        process = subprocess.Popen(
-            [binary, "broker", "--listener-url", url, "--advertised-listener-url", url, "--storage-engine", "memory://tansu/", "--silent", *arguments],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
+        command += ["--storage-engine", "memory://tansu/", "--silent", *arguments]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, **quiet)
         started.append(process)
         wait_until(lambda: answers(port))
         return f"127.0.0.1:{port}"
