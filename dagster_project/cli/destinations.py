@@ -98,7 +98,7 @@ def preview(
     as_json
         Print one JSON object a line.
     """
-    from destinations.language.preview import previews
+    from destinations.evidence import previews
     from destinations.registry import list_destinations
 
     if all_destinations == (destination is not None):
@@ -141,7 +141,7 @@ def check(
     """
     if connection is not None:
         return _check_connection(connection)
-    from destinations.language.check import check_spec
+    from destinations.evidence import check_spec
     from destinations.registry import list_destinations
 
     names = [row.id for row in list_destinations()] if destination is None else [destination]
