@@ -110,14 +110,14 @@ class PostgresServer:
             self.home.chmod(0o755)
             for path in (data, password):
                 os.chown(path, NOBODY, NOBODY)
-        command = f"-D {data} -U postgres --locale=C -E utf8 -A scram-sha-256 --no-sync".split()
-        command = [self.binaries / "initdb", *command, "--pwfile", password]
+        command = "-U postgres --locale=C -E utf8 -A scram-sha-256 --no-sync".split()
+        command = [self.binaries / "initdb", "-D", data, *command, "--pwfile", password]
         subprocess.run(command, check=True, capture_output=True, cwd=self.home, **self.user)
         self.start()
 
     def start(self):
-        options = f"-F -h 127.0.0.1 -p {self.port} -D {self.home / 'data'}".split()
-        command = [self.binaries / "postgres", "-k", "", *options]
+        options = f"-F -h 127.0.0.1 -p {self.port}".split()
+        command = [self.binaries / "postgres", "-D", self.home / "data", "-k", "", *options]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.home, **self.user
