@@ -24,9 +24,10 @@ from destinations.language.spec import (
     QueryKey,
     Spec,
 )
-from destinations.language.template import SETTINGS, Placeholder, Text, parse_text
-from destinations.sandbox.inversion import Row, text_pattern
+from destinations.language.template import FIELDS, SETTINGS, Placeholder, Text, parse_text
+from destinations.sandbox.inversion import Row
 from destinations.sandbox.routes import Route
+from destinations.sandbox.shapes import text_pattern
 
 CLOCK_SKEW = 300.0
 """Seconds by which a signature's time may differ from ours."""
@@ -114,12 +115,13 @@ def clear_text_problem(spec: Spec, row: Row) -> str | None:
     return None
 
 
-def row_problem(spec: Spec, row: Row) -> str | None:
+def row_problem(spec: Spec, route: Route, row: Row) -> str | None:
     """Whether the vendor would refuse this row, in words like a vendor's."""
+    asked = route.fields
     for name, declared in spec.fields.items():
         value = row.fields.get(name)
         if value is None or value == "":
-            if declared.required and not row.remote_id and not row.digests:
+            if declared.required and (name in asked or FIELDS in asked) and not row.remote_id:
                 return f"{name} is required"
             continue
         problem = _value_problem(name, declared, value)

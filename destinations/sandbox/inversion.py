@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
@@ -31,6 +30,7 @@ from destinations.language.template import (
     Text,
 )
 from destinations.sandbox.functions import UnreadableError, is_digest, mapped_value
+from destinations.sandbox.shapes import may_be_absent, short, shown, text_pattern
 
 MOST_PROBLEMS = 5
 
@@ -73,7 +73,7 @@ class Reading:
             self.bind(node, value, where, row)
         elif isinstance(node, Constant):
             if not self._same(node.value, value):
-                self.problem(where, f"must be {node.value!r}, not {_short(value)}")
+                self.problem(where, f"must be {node.value!r}, not {short(value)}")
         elif isinstance(node, Text):
             self._read_text(node, value, where, row)
         elif isinstance(node, Object):
@@ -134,7 +134,7 @@ class Reading:
             return
         found = text_pattern(node).fullmatch(value) if isinstance(value, str) else None
         if found is None:
-            self.problem(where, f"must read like {_shown(node)}, not {_short(value)}")
+            self.problem(where, f"must read like {shown(node)}, not {short(value)}")
             return
         parts = (part for part in node.parts if isinstance(part, Placeholder))
         for part, piece in zip(parts, found.groups(), strict=True):
@@ -142,7 +142,7 @@ class Reading:
 
     def _read_array(self, node: Array, value: Any, where: str, row: Row) -> None:
         if not isinstance(value, list):
-            self.problem(where, f"must be an array, not {_short(value)}")
+            self.problem(where, f"must be an array, not {short(value)}")
             return
         items = list(node.items)
         if len(value) < len(items) and self.nulls == "drop":
@@ -160,7 +160,7 @@ class Reading:
         for item in items:
             at = len(present)
             fits = at < len(value) and not self._attempt(item, value[at]).problems
-            if not fits and spare and self.may_be_absent(item):
+            if not fits and spare and may_be_absent(item, self.settings):
                 spare -= 1
             else:
                 present.append(item)
@@ -174,7 +174,7 @@ class Reading:
 
     def _read_each(self, node: Each, value: Any, where: str) -> None:
         if not isinstance(value, list):
-            self.problem(where, f"must be an array with one element per row, not {_short(value)}")
+            self.problem(where, f"must be an array with one element per row, not {short(value)}")
             return
         if self.rows is None:
             self.rows = [Row() for _ in value]
@@ -190,7 +190,7 @@ class Reading:
 
     def _read_object(self, node: Object, value: Any, where: str, row: Row) -> None:
         if not isinstance(value, dict):
-            self.problem(where, f"must be an object, not {_short(value)}")
+            self.problem(where, f"must be an object, not {short(value)}")
             return
         left = dict(value)
         named: list[tuple[Member, bool]] = []
@@ -203,7 +203,7 @@ class Reading:
                 path = f"{where}.{key}" if where else key
                 if key in left:
                     self._read_value(member.value, left.pop(key), path, row)
-                elif not self.may_be_absent(member.value):
+                elif not may_be_absent(member.value, self.settings):
                     self.problem(path, "is missing")
             else:
                 named.append((member, spread is not None))
@@ -243,8 +243,8 @@ class Reading:
         """
         fitting = [key for key in left if self._fits(member, key, left[key])]
         if not fitting:
-            if not self.may_be_absent(member.value):
-                self.problem(where, f"lacks the key {_shown(member.key)}")
+            if not may_be_absent(member.value, self.settings):
+                self.problem(where, f"lacks the key {shown(member.key)}")
             return
         examples = {
             self.settings[key.local].example
@@ -257,6 +257,8 @@ class Reading:
             self.bind(member.key, key, where, row)
         else:
             self.read(member.key, key, where, row)
+        if isinstance(member.value, Constant):
+            row.fields[key] = member.value.value  # the property that says who is a member
         self.read(member.value, left.pop(key), f"{where}.{key}", row)
 
     def _fits(self, member: Member, key: str, value: Any) -> bool:
@@ -270,50 +272,3 @@ class Reading:
         return not (
             self._attempt(member.key, key).problems or self._attempt(member.value, value).problems
         )
-
-    def may_be_absent(self, node: Node) -> bool:
-        """Whether the template leaves this value out of the body for some rows."""
-        if isinstance(node, Constant):
-            return node.value is None
-        if isinstance(node, Placeholder):
-            if any(function.name == "or" for function in node.functions):
-                return False
-            if node.scope == SETTINGS:
-                setting = self.settings.get(node.local)
-                return setting is not None and not setting.required
-            return node.scope != META
-        if isinstance(node, Text):
-            return any(self.may_be_absent(part) for part in node.parts if not isinstance(part, str))
-        if isinstance(node, Each):
-            return False
-        if isinstance(node, Array):
-            return all(self.may_be_absent(item) for item in node.items)
-        return all(
-            isinstance(member, Spread) or self.may_be_absent(member.value)
-            for member in node.members
-        )
-
-
-@lru_cache(maxsize=4096)
-def text_pattern(text: Text) -> re.Pattern[str]:
-    """One group per placeholder, each as short as the text around it allows."""
-    return re.compile(
-        "".join(re.escape(part) if isinstance(part, str) else "(.+?)" for part in text.parts),
-        re.DOTALL,
-    )
-
-
-def _shown(node: Node) -> str:
-    if isinstance(node, Text):
-        return "'" + "".join(str(part) for part in node.parts) + "'"
-    return str(node)
-
-
-def _short(value: Any) -> str:
-    """A value's own look, cut: enough to find it, never a whole body."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return f"an array of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -38,7 +38,7 @@ class Book:
             value = row.fields.get(name)
             if value is not None and value != "":
                 return name, str(value)
-        return None if row.key is None or self.identifiers else (KEY_FIELD, row.key)
+        return None if row.key is None or row.digests else (KEY_FIELD, row.key)
 
     def find(self, change: Transaction, row: Row) -> int | None:
         """The profile that the row speaks of."""
@@ -46,7 +46,9 @@ class Book:
             return change.find_remote(self.destination, row.remote_id)
         identity = self.identity(row)
         if identity is not None:
-            return change.find(self.destination, *identity)
+            found = change.find(self.destination, *identity)
+            if found is not None or identity[0] != KEY_FIELD:
+                return found
         for placeholder, digest in row.digests.items():
             found = change.find_alias(self.destination, f"{placeholder}={digest}")
             if found is not None:
@@ -78,10 +80,8 @@ def refusal(book: Book, change: Transaction, route: Route, row: Row) -> str | No
         return None
     if book.identity(row) is not None or route.effect is Effect.TRACK:
         return None
-    if row.digests or row.key is not None:
-        known = (
-            route.effect not in (Effect.JOIN, Effect.WRITE) or book.find(change, row) is not None
-        )
+    if row.digests:
+        known = route.effect not in _WRITING or book.find(change, row) is not None
         return None if known else "No contact with this identifier"
     return "No identifier: one of " + ", ".join(book.identifiers or ("key",)) + " is needed"
 
@@ -124,6 +124,8 @@ def apply(
                 profile = book.find(change, row)
                 if profile is not None and route.effect is Effect.LEAVE:
                     change.leave(book.destination, target, profile)
+                    if row.fields:
+                        change.write(profile, row.fields)
                 elif profile is not None and route.effect is Effect.ERASE:
                     change.erase(profile)
         remote_id = None if profile is None else str(profile)

@@ -17,13 +17,12 @@ from destinations.sandbox.bodies import BodyError, parsed, unpacked
 from destinations.sandbox.faults import Fault, Faults
 from destinations.sandbox.inversion import Reading, Row
 from destinations.sandbox.members import Book, absent, apply, refusal, whole
+from destinations.sandbox.reading import read_route, rows_of
 from destinations.sandbox.routes import (
     Effect,
     Route,
     digest_placeholders,
-    read_route,
     routes,
-    rows_of,
 )
 from destinations.sandbox.storage import Store, Transaction
 
@@ -211,7 +210,7 @@ class Player:
         self, change: Transaction, route: Route, row: Row, faults: list[Fault]
     ) -> str | None:
         if route.effect in _WRITING:
-            words = checks.row_problem(self.spec, row)
+            words = checks.row_problem(self.spec, route, row)
             if words:
                 return words
         for fault in faults:

@@ -1,4 +1,4 @@
-"""A running sandbox, and requests in the shapes of the first specs, written by hand."""
+"""A running sandbox of made-up vendors (``vendors.yaml``), and their requests, written by hand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
+from destinations.language.spec import Spec
 from destinations.sandbox import Sandbox, serve
+
+VENDORS = Path(__file__).parent / "vendors.yaml"
 
 
 class Client:
@@ -41,37 +45,35 @@ class Client:
         people = self.state(destination)["members"].get(target, [])
         return {one["identity"]: one["fields"] for one in people}
 
-    def hubspot(self, *inputs: dict[str, Any], **headers: str) -> requests.Response:
+    def crm(self, *inputs: dict[str, Any], **headers: str) -> requests.Response:
         return self.send(
             "POST",
-            "/hubspot/crm/v3/objects/contacts/batch/upsert",
+            "/crm/contacts/batch",
             json={"inputs": list(inputs)},
             headers={"Authorization": "Bearer sandbox-access_token", **headers},
         )
 
-    def active_campaign(self, method: str, path: str, body: Any = None) -> requests.Response:
+    def mail(self, method: str, path: str, body: Any = None) -> requests.Response:
         return self.send(
             method,
-            f"/active_campaign/api/3/{path}",
+            f"/mail/api/3/{path}",
             json=body,
-            headers={"Api-Token": "sandbox-api_token"},
+            headers={"Api-Token": "sandbox-token"},
         )
 
-    def customerio(self, method: str, path: str, body: Any = None) -> requests.Response:
-        return self.send(
-            method, f"/customerio/api/v1/{path}", json=body, auth=("7bcee", "sandbox-api_key")
-        )
+    def people(self, method: str, path: str, body: Any = None) -> requests.Response:
+        return self.send(method, f"/people/{path}", json=body, auth=("7bcee", "sandbox-api_key"))
 
-    def meta(self, method: str, *rows: list[str], audience: str = "238") -> requests.Response:
-        schema = ["EMAIL", "PHONE", "FN", "LN", "COUNTRY", "EXTERN_ID"]
+    def ads(self, method: str, *rows: list[str], audience: str = "238") -> requests.Response:
+        schema = ["EMAIL", "PHONE", "FN"]
         return self.send(
             method,
-            f"/facebook_custom_audiences/v25.0/{audience}/users",
+            f"/ads/v25.0/{audience}/users",
             json={"payload": {"schema": schema, "data": list(rows)}},
             headers={"Authorization": "Bearer sandbox-access_token"},
         )
 
-    def webhook(
+    def hook(
         self, operation: str, *rows: dict[str, Any], secret: str = "sandbox-secret", age: int = 0
     ) -> requests.Response:
         body = json.dumps({"operation": operation, "audience": "loyal", "rows": list(rows)})
@@ -79,19 +81,26 @@ class Client:
         signed = hmac.new(secret.encode(), f"{at}.{body}".encode(), hashlib.sha256).hexdigest()
         return self.send(
             "POST",
-            "/webhook",
+            "/hook",
             data=body,
             headers={
                 "Content-Type": "application/json",
                 "Idempotency-Key": hashlib.sha256(body.encode()).hexdigest()[:32],
-                "X-Storeroom-Signature": f"t={at},v1={signed}",
+                "X-Signature": f"t={at},v1={signed}",
             },
         )
 
 
+@pytest.fixture(scope="session")
+def vendors() -> dict[str, Spec]:
+    """The made-up vendors by id."""
+    documents = yaml.safe_load_all(VENDORS.read_text(encoding="utf-8"))
+    return {one["id"]: Spec.model_validate(one) for one in documents}
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    with serve(0, tmp_path / "sandbox") as running:
+def sandbox(tmp_path: Path, vendors: dict[str, Spec]) -> Iterator[Sandbox]:
+    with serve(0, tmp_path / "sandbox", specs=vendors.values()) as running:
         yield running
 
 
@@ -104,14 +113,14 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
 
 @pytest.fixture
 def contact() -> Any:
-    """Makes one input of HubSpot's batch upsert, a member of the audience."""
+    """Makes one input of the CRM's batch, a member of the audience."""
 
     def make(key: str, email: str, member: str = "true", **properties: Any) -> dict[str, Any]:
         return {
             "idProperty": "email",
             "id": email,
-            "objectWriteTraceId": key,
-            "properties": {"email": email, **properties, "in_loyal_customers": member},
+            "trace": key,
+            "properties": {"email": email, **properties, "in_loyal": member},
         }
 
     return make

@@ -64,23 +64,23 @@ def test_a_killed_server_has_kept_all_it_answered_for(tmp_path: Path) -> None:
 
 
 def test_the_tables_others_read(sandbox: Any, client: Any, contact: Any) -> None:
-    client.hubspot(contact("p1", "ada@example.org"))
+    client.crm(contact("p1", "ada@example.org"))
     with sqlite3.connect(sandbox.state_file) as state:
         member = state.execute("select destination, target, identity, fields from members")
         assert member.fetchall() == [
-            ("hubspot", "in_loyal_customers", "ada@example.org", '{"email":"ada@example.org"}')
+            ("crm", "in_loyal", "ada@example.org", '{"email":"ada@example.org","in_loyal":"true"}')
         ]
         request = state.execute("select destination, method, status, rows from requests")
-        assert request.fetchall() == [("hubspot", "POST", 200, 1)]
+        assert request.fetchall() == [("crm", "POST", 200, 1)]
         counts = dict(state.execute("select name, value from counts").fetchall())
     assert counts == {"requests": 1, "accepted": 1}
 
 
 def test_no_secret_reaches_the_state(sandbox: Any, client: Any, contact: Any) -> None:
-    client.hubspot(contact("p1", "ada@example.org"), Authorization="Bearer planted-secret")
-    client.customerio("PUT", "customers/1?token=planted-secret", {"email": "a@example.org"})
-    client.send("POST", "/hubspot/x", headers={"Authorization": "planted-secret"})
-    client.admin("POST", "settings/hubspot", json={"access_token": "planted-secret"})
+    client.crm(contact("p1", "ada@example.org"), Authorization="Bearer planted-secret")
+    client.people("PUT", "customers/1?token=planted-secret", {"email": "a@example.org"})
+    client.send("POST", "/crm/x", headers={"Authorization": "planted-secret"})
+    client.admin("POST", "settings/crm", json={"access_token": "planted-secret"})
     client.session.close()
     sandbox.stop()
     for file in sandbox.state_file.parent.iterdir():
@@ -88,34 +88,34 @@ def test_no_secret_reaches_the_state(sandbox: Any, client: Any, contact: Any) ->
 
 
 def test_reset_forgets_one_destination_or_all(client: Any, contact: Any) -> None:
-    client.hubspot(contact("p1", "ada@example.org"))
-    client.active_campaign("POST", "contact/sync", {"contact": {"email": "ada@example.org"}})
-    client.admin("POST", "faults", json={"destination": "hubspot", "kind": "redirect"})
-    client.admin("POST", "reset", json={"destination": "hubspot"})
+    client.crm(contact("p1", "ada@example.org"))
+    client.mail("POST", "contact/sync", {"contact": {"email": "ada@example.org"}})
+    client.admin("POST", "faults", json={"destination": "crm", "kind": "redirect"})
+    client.admin("POST", "reset", json={"destination": "crm"})
     assert client.admin("GET", "faults") == {"faults": []}
-    assert client.state("hubspot")["profiles"] == []
-    assert len(client.state("active_campaign")["profiles"]) == 1
+    assert client.state("crm")["profiles"] == []
+    assert len(client.state("mail")["profiles"]) == 1
     client.admin("POST", "reset", json={})
-    assert client.state("active_campaign")["profiles"] == []
+    assert client.state("mail")["profiles"] == []
     assert client.admin("GET", "requests") == {"requests": []}
     assert client.send("POST", "/_sandbox/reset", json={"destination": "x"}).status_code == 400
 
 
 def test_the_pages_escape_what_they_show(client: Any, contact: Any) -> None:
-    client.hubspot(contact("p1", "ada@example.org", name="<script>alert(1)</script>"))
-    client.send("POST", "/hubspot/<script>", headers={"Authorization": "Bearer x"})
-    for path in ("/", "/hubspot", "/%3Cscript%3E"):
+    client.crm(contact("p1", "ada@example.org", name="<script>alert(1)</script>"))
+    client.send("POST", "/crm/<script>", headers={"Authorization": "Bearer x"})
+    for path in ("/", "/crm", "/%3Cscript%3E"):
         answer = client.send("GET", path)
         assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert "<script" not in answer.text
     overview = client.send("GET", "/").text
-    assert "in_loyal_customers" in client.send("GET", "/hubspot").text
-    assert "active_campaign" in overview
+    assert "in_loyal" in client.send("GET", "/crm").text
+    assert "mail" in overview
 
 
 def test_a_web_page_elsewhere_can_do_nothing_here(client: Any) -> None:
-    rebound = client.send("GET", "/_sandbox/state/hubspot", headers={"Host": "evil.example:8321"})
+    rebound = client.send("GET", "/_sandbox/state/crm", headers={"Host": "evil.example:8321"})
     assert rebound.status_code == 403
     form = client.send("POST", "/_sandbox/reset", data="{}", headers={"Content-Type": "text/plain"})
     assert form.status_code == 415
@@ -123,7 +123,7 @@ def test_a_web_page_elsewhere_can_do_nothing_here(client: Any) -> None:
 
 def test_gzip_bodies_and_bodies_without_a_length(client: Any, contact: Any) -> None:
     headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
-    path = "/hubspot/crm/v3/objects/contacts/batch/upsert"
+    path = "/crm/contacts/batch"
     body = b'{"inputs": []}'
     packed = {**headers, "Content-Encoding": "gzip"}
     answer = client.send("POST", path, data=gzip.compress(body), headers=packed)
@@ -136,14 +136,14 @@ def test_many_clients_at_once_lose_nothing(sandbox: Any, client: Any) -> None:
     def work(worker: int) -> None:
         with requests.Session() as session:
             for number in range(50):
-                _contact(sandbox.url, f"w{worker}-{number}@example.org", session)
+                _contact(sandbox.url, f"w{worker}-{number}@example.org", session, "mail")
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    state = client.state("active_campaign")
+    state = client.state("mail")
     assert len(state["profiles"]) == 400
     assert state["counts"] == {"accepted": 400, "requests": 400}
 
@@ -183,12 +183,25 @@ class _process:  # noqa: N801 - reads like the function it stands for
         self._process.stdout.close()
 
 
-def _contact(url: str, email: str, session: Any = requests) -> requests.Response:
+def _contact(
+    url: str, email: str, session: Any = requests, destination: str = "active_campaign"
+) -> requests.Response:
     answer = session.post(
-        f"{url}/active_campaign/api/3/contact/sync",
+        f"{url}/{destination}/api/3/contact/sync",
         json={"contact": {"email": email}},
-        headers={"Api-Token": "sandbox-api_token"},
+        headers={"Api-Token": "sandbox-token"},
         timeout=10,
     )
     assert answer.ok, answer.text
     return answer
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 on this machine")
+def test_the_other_loopback(tmp_path: Path) -> None:
+    try:
+        sandbox = serve(0, tmp_path, host="::1")
+    except OSError as error:
+        pytest.skip(f"no IPv6 loopback: {error}")
+    with sandbox:
+        assert sandbox.url.startswith("http://[::1]:")
+        assert requests.get(f"{sandbox.url}/_sandbox/health", timeout=5).json() == {"status": "up"}
