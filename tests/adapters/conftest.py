@@ -110,7 +110,7 @@ class PostgresServer:
             self.home.chmod(0o755)
             for path in (data, password):
                 os.chown(path, NOBODY, NOBODY)
-        command = "-U postgres --locale=C -E utf8 -A scram-sha-256 --no-sync".split()
+        command = ["-U", "postgres", "--locale=C", "-E", "utf8", "-A", "scram-sha-256", "--no-sync"]
         command = [self.binaries / "initdb", "-D", data, *command, "--pwfile", password]
         subprocess.run(command, check=True, capture_output=True, cwd=self.home, **self.user)
         self.start()
