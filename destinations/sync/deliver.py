@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import polars as pl
 
@@ -77,6 +78,10 @@ class Sender:
         """
         for phase in phases:
             source = self._deliveries(phase)
+            first = next(source, None)
+            if first is None:
+                continue
+            source = chain([first], source)
             count = max(self.driver.capabilities.concurrency, 1)
             workers = [
                 threading.Thread(target=self._work, args=(source,), name=f"sender-{number}")
@@ -86,7 +91,8 @@ class Sender:
                 worker.start()
             try:
                 for worker in workers:
-                    worker.join()
+                    while worker.is_alive():  # a join without limit may not be interrupted
+                        worker.join(0.1)
             except BaseException:
                 # Interrupted: let what is in flight land, so that its answers are kept.
                 self.pace.stop("the run was cancelled")
@@ -219,9 +225,8 @@ class Sender:
             self._defer_with_messages(pending, later, f"gave up after {pending.attempt} attempts")
             return []
         waits = pending.waits + asked
-        # A destination that says "wait 0 seconds" for ever must not be asked in a tight loop.
-        floor = min(0.05 * 2 ** min(waits, 7), 5.0) if asked else 0.0
-        delay = floor if asked else self.pace.backoff(pending.attempt)
+        # Also when asked: "wait 0 seconds", said again and again, must not become a tight loop.
+        delay = self.pace.backoff(min(waits, 3) if asked else pending.attempt)
         rows = pending.delivery.rows.filter(pl.col(KEY).is_in(later[KEY].implode()))
         return self._remade(pending, rows, attempt, waits, delay, pending.bisection)
 

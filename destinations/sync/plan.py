@@ -177,7 +177,9 @@ def _side_by_side(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     Both sides are sorted, so equal keys become neighbours in one merge; a join would
     hash both sides. ``absent`` tells a held key that the snapshot does not have.
     """
-    left = rows.filter(pl.col(KEY).is_not_null()).with_columns(
+    # The first of several equal keys stands for all: none of them is sent.
+    first = pl.col(KEY).ne_missing(pl.col(KEY).shift(1))
+    left = rows.filter(pl.col(KEY).is_not_null() & first).with_columns(
         pl.lit(None, dtype=dtype).alias(name) for name, dtype in held.schema.items() if name != KEY
     )
     right = held.select(

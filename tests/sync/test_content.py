@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -46,10 +47,21 @@ def test_canonical_text_is_the_documented_one() -> None:
         f"{head}~~~~~~~~~~~",
         f'{head}1:02:-11:08:{{"v":[]}}1:04:0.000:1:01:02:é2:-3',
     ]
-    assert text[0] == (
-        f'{head}10:37230000005:204551:19:{{"v":["a"]}}16:17673230450000064:1.104:00ff'
-        "19:46096344182137026407:10000002:ab1:1"
-    )
+    bits = str(struct.unpack("<Q", struct.pack("<d", 1.5))[0])
+    values = {
+        "clock": "3723000000",
+        "day": str((date(2026, 1, 2) - date(1970, 1, 1)).days),
+        "flag": "1",
+        "many": '{"v":["a"]}',
+        "moment": str(int(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()) * 10**6 + 6),
+        "money": "1.10",
+        "raw": "00ff",
+        "real": bits,
+        "span": "1000000",
+        "text": "ab",
+        "whole": "1",
+    }
+    assert text[0] == head + "".join(f"{len(value)}:{value}" for value in values.values())
     assert hashes(FRAME) == [hashlib.sha256(t.encode()).hexdigest()[:32] for t in text]
 
 

@@ -1,0 +1,436 @@
+"""Whole runs against a destination that fails in every way it can."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from destinations.driver import Capabilities, Operation, Outcome, Status, results_for
+from destinations.errors import ConfigurationError, LockedError, StoreroomError
+from destinations.sync.durable import locked
+from destinations.sync.ledger import Ledger
+from destinations.sync.pace import Policy
+from destinations.sync.report import kept_reports
+from destinations.sync.status import pause, read_status
+
+PEOPLE = {f"k{n:03}": n for n in range(100)}
+
+
+def able(bench, **changes) -> None:
+    bench.driver.capabilities = dataclasses.replace(bench.driver.capabilities, **changes)
+
+
+def sent_keys(bench) -> list[str]:
+    return [key for delivery in bench.driver.sends for key in delivery.rows["_key"]]
+
+
+def test_only_the_difference_travels(bench) -> None:
+    bench.audience(PEOPLE)
+    first = bench.run()
+    assert (first.added, first.requests, first.status) == (100, 10, "ok")
+    assert bench.held == PEOPLE
+    bench.driver.sends.clear()
+    bench.audience({key: n + (n == 50) for key, n in PEOPLE.items() if n >= 3} | {"new": 1})
+    second = bench.run()
+    assert (second.added, second.updated, second.removed, second.unchanged) == (1, 1, 3, 96)
+    assert len(sent_keys(bench)) == 5
+    assert "97 rows" not in second.accounting
+    assert second.accounting.startswith("98 rows = 2 delivered + 96 unchanged")
+
+
+def test_nothing_new_sends_nothing_and_reads_nothing(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    bench.driver.sends.clear()
+    again = bench.audience(PEOPLE)  # rebuilt, same rows
+    again.path.unlink()
+    again.path.write_bytes(b"not read")
+    report = bench.run()
+    assert (report.unchanged, report.requests, report.status) == (100, 0, "ok")
+    assert bench.driver.sends == []
+
+
+def test_a_changed_mapping_sends_every_row_once(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    report = bench.run(mapping={"v": "v", "id": "id", "plan": {"constant": "gold"}})
+    assert report.updated == 100
+    assert bench.driver.members["k001"]["plan"] == "gold"
+
+
+def test_removes_carry_the_fields_of_people_who_are_gone(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run(mode="upsert")
+    bench.audience({"k005": 5})
+    bench.run(mode="upsert")  # they leave while nothing is removed
+    bench.audience({"k005": 6})
+    bench.driver.sends.clear()
+    report = bench.run()
+    assert report.removed == 99
+    gone = pl.concat([d.rows for d in bench.driver.sends if d.operation is Operation.REMOVE])
+    assert dict(gone.select("id", "v").iter_rows()) == {
+        k: n for k, n in PEOPLE.items() if k != "k005"
+    }
+    assert gone["_remote_id"].to_list() == [f"r-{key}" for key in gone["_key"]]
+    assert bench.held == {"k005": 6}
+
+
+def test_removes_land_before_anything_is_added(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    bench.audience({f"other{n}": n for n in range(100)})
+    bench.driver.sends.clear()
+    bench.run()
+    order = [delivery.operation for delivery in bench.driver.sends]
+    assert order == sorted(order, key=lambda operation: operation is not Operation.REMOVE)
+
+
+def test_filtered_and_withheld_rows_leave_a_mirror(bench) -> None:
+    bench.audience({"a": 1, "b": 2})
+    assert bench.run(consent="consent_email").added == 2
+    bench.audience({"a": 1, "b": 2}, consent=None)
+    report = bench.run(consent="consent_email")
+    assert (report.withheld, report.removed) == (2, 2)
+    bench.audience({"a": 1, "b": 2})
+    bench.run(consent="consent_email")
+    report = bench.run(consent="consent_email", where="v > 1")
+    assert (report.filtered, report.unchanged, report.removed) == (1, 1, 1)
+    assert bench.held == {"b": 2}
+
+
+def test_bad_keys_are_rejected_and_leave_what_is_held_alone(bench) -> None:
+    bench.audience({"a": 1, "b": 2})
+    bench.run()
+    rows = {"id": ["a", "a", None, "b"], "v": [1, 3, 4, 2], "consent_email": [True] * 4}
+    bench.publish(pl.DataFrame(rows))
+    report = bench.run()
+    assert (report.rejected, report.unchanged, report.removes) == (3, 1, 0)
+    assert report.status == "rejected"
+    assert {r.message: r.rows for r in report.reasons} == {
+        "the key is null": 1,
+        "the key stands more than once in the audience": 2,
+    }
+    assert bench.held == {"a": 1, "b": 2}
+
+
+def test_one_bad_row_is_tried_again_alone_and_counted(bench) -> None:
+    bench.driver.bad_keys = {"k007"}
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.delivered, report.rejected, report.status) == (99, 1, "rejected")
+    assert report.reasons[0].message == "no such address"
+    assert report.reasons[0].keys == ("k007",)
+    for attempt in (2, 3):
+        bench.driver.sends.clear()
+        assert bench.run().rejected == 1
+        assert sent_keys(bench) == ["k007"]
+        row = Ledger.open(bench.ledger_folder).state().filter(pl.col("_key") == "k007").collect()
+        assert row.select("state", "attempts", "message", "refused").row(0) == (
+            "rejected", attempt, "no such address", "add",
+        )  # fmt: skip
+    bench.driver.bad_keys = set()
+    assert bench.run().status == "ok"
+    assert bench.held == PEOPLE
+
+
+def test_a_refusal_is_forgotten_once_the_row_leaves(bench) -> None:
+    bench.driver.rule_breakers = {"a"}
+    bench.audience({"a": 1, "b": 2})
+    report = bench.run()
+    assert (report.rejected, report.delivered) == (1, 1)
+    assert sent_keys(bench) == ["b"]
+    bench.audience({"b": 2})
+    assert bench.run().status == "ok"
+    assert Ledger.open(bench.ledger_folder).state().collect()["_key"].to_list() == ["b"]
+
+
+def test_a_refused_update_is_dropped_when_the_row_goes_back(bench) -> None:
+    bench.audience({"a": 1})
+    bench.run()
+    bench.driver.bad_keys = {"a"}
+    bench.audience({"a": 2})
+    assert bench.run().rejected == 1
+    bench.audience({"a": 1})
+    report = bench.run()
+    assert (report.unchanged, report.requests, report.status) == (1, 0, "ok")
+    assert Ledger.open(bench.ledger_folder).state().collect()["state"].to_list() == ["held"]
+
+
+def test_a_whole_batch_refused_is_bisected_to_the_guilty_row(bench) -> None:
+    able(bench, per_row_results=False, batch_rows=64, concurrency=1)
+    bench.driver.bad_keys = {"k010"}
+    bench.audience({key: n for key, n in PEOPLE.items() if n < 64})
+    report = bench.run()
+    assert (report.delivered, report.rejected) == (63, 1)
+    assert report.requests <= 1 + 2 * 6
+    assert "k010" not in bench.held
+
+
+def test_batches_refused_to_the_last_row_open_the_breaker(bench) -> None:
+    able(bench, per_row_results=False, concurrency=1)
+    bench.driver.bad_keys = set(PEOPLE)
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.rejected, report.deferred) == (30, 70)
+    assert "refused row by row" in report.message
+
+
+@pytest.mark.parametrize(
+    "fault", ["outage", "rate_limit", "lost_answer", "lost_request", "half_an_answer"]
+)
+def test_passing_faults_are_survived_within_the_run(bench, failing, fault: str) -> None:
+    bench.driver.faults = [failing(fault, 4)]
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.delivered, report.status) == (100, "ok")
+    assert report.retries > 0
+    assert bench.held == PEOPLE
+
+
+def test_waiting_as_asked_is_no_failure(bench, failing) -> None:
+    bench.driver.faults = [failing("rate_limit", 60)]
+    bench.audience(PEOPLE)
+    policy = Policy(attempts=2, breaker=3, wait_budget=60, backoff=0.001)
+    report = bench.run(policy=policy)
+    assert (report.delivered, report.status) == (100, "ok")
+    assert report.waited > 0
+
+
+def test_a_wait_beyond_the_budget_ends_the_run(bench) -> None:
+    def tomorrow(driver, delivery):
+        return Outcome(results_for(delivery.rows, Status.RETRY, "429"), retry_after=86_400)
+
+    bench.driver.faults = [tomorrow]
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.deferred, report.status) == (100, "deferred")
+    assert "asked to wait" in report.message
+    assert report.seconds < 5
+
+
+def test_a_dead_destination_costs_few_requests(bench, failing) -> None:
+    bench.driver.faults = [failing("outage")]
+    bench.audience({f"k{n}": n for n in range(1000)})
+    report = bench.run()
+    assert (report.deferred, report.delivered, report.status) == (1000, 0, "deferred")
+    assert report.requests <= 12
+    assert "circuit breaker open" in report.message
+    bench.driver.faults = []
+    assert bench.run().delivered == 1000
+
+
+def test_bad_credentials_stop_the_run(bench, failing) -> None:
+    bench.driver.faults = [failing("bad_credentials")]
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.status, report.message, report.deferred) == ("failed", "401 bad token", 100)
+    assert report.requests <= 3
+
+
+def test_rows_in_doubt_are_held_back_where_sending_twice_does_harm(bench, failing) -> None:
+    able(bench, idempotent=False)
+    bench.driver.faults = [failing("lost_answer", 1)]
+    bench.audience(PEOPLE)
+    first = bench.run()
+    assert (first.delivered, first.deferred, first.retries) == (90, 10, 0)
+    bench.driver.sends.clear()
+    second = bench.run()
+    assert (second.unchanged, second.deferred, second.requests) == (90, 10, 0)
+    assert "in_doubt: resend" in second.reasons[0].message
+    third = bench.run(in_doubt="resend")
+    assert (third.delivered, third.status) == (10, "ok")
+    assert max(bench.driver.writes.values()) == 2
+
+
+def test_a_row_in_doubt_that_left_is_taken_out(bench, failing) -> None:
+    bench.driver.faults = [failing("lost_answer")]
+    bench.audience({"a": 1, "b": 2})
+    assert bench.run().deferred == 2
+    assert bench.held == {"a": 1, "b": 2}
+    bench.driver.faults = []
+    bench.audience({"b": 2})
+    report = bench.run()
+    assert (report.removed, report.delivered) == (1, 1)
+    assert bench.held == {"b": 2}
+
+
+def test_a_driver_that_raises_or_forgets_rows_loses_nothing(bench) -> None:
+    def broken(driver, delivery):
+        if "k050" in delivery.rows["_key"]:
+            raise ValueError("a bug")
+
+    bench.driver.faults = [broken]
+    bench.audience(PEOPLE)
+    report = bench.run()
+    assert (report.delivered, report.deferred) == (90, 10)
+    assert "ValueError: a bug" in report.reasons[0].message
+    bench.driver.faults = []
+    whole = bench.driver.deliveries
+    bench.driver.deliveries = lambda operation, rows: whole(operation, rows.slice(1))
+    report = bench.run()
+    assert (report.delivered, report.deferred) == (9, 1)
+    del bench.driver.deliveries
+    assert bench.run().status == "ok"
+    assert bench.held == PEOPLE
+
+
+def test_concurrency_stays_within_what_the_destination_takes(bench) -> None:
+    able(bench, batch_rows=1)
+    bench.audience(PEOPLE)
+    bench.run()
+    assert 1 <= bench.driver.most_in_flight <= 3
+
+
+@pytest.mark.parametrize(
+    ("guards", "message"),
+    [
+        ({"max_removes": 9}, "max_removes: 9"),
+        ({"max_remove_fraction": 0.05}, "max_remove_fraction: 0.05"),
+        ({"max_adds": 1}, "max_adds: 1"),
+    ],
+)
+def test_a_guard_stops_before_the_first_request_and_can_be_allowed(bench, guards, message) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    bench.driver.sends.clear()
+    bench.audience({key: n for key, n in PEOPLE.items() if n >= 10} | {"x": 1, "y": 2})
+    report = bench.run(guards=guards)
+    assert report.status == "guarded"
+    assert message in report.message
+    assert "--allow-guards" in report.message
+    assert (report.requests, report.deferred, report.removes_deferred) == (0, 2, 10)
+    assert bench.driver.sends == []
+    assert bench.run(guards=guards, allow_guards=True).removed == 10
+
+
+def test_an_empty_audience_takes_nobody_out_unless_allowed(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    bench.audience({})
+    assert bench.run().status == "guarded"
+    assert len(bench.held) == 100
+    assert bench.run(guards={"allow_empty": True}).removed == 100
+    assert bench.held == {}
+
+
+def test_a_dry_run_sends_and_records_nothing(bench) -> None:
+    bench.audience(PEOPLE)
+    report = bench.run(dry_run=True)
+    assert (report.status, report.planned_adds, report.deferred) == ("planned", 100, 100)
+    assert bench.driver.sends == []
+    assert kept_reports(bench.ledger_folder) == []
+    assert bench.run().added == 100
+
+
+def test_one_sync_never_runs_twice_at_once(bench) -> None:
+    bench.audience(PEOPLE)
+    with locked(bench.ledger_folder, "somebody"), pytest.raises(LockedError, match="process"):
+        bench.run()
+    assert bench.run().status == "ok"
+
+
+def test_another_target_is_refused_while_rows_are_held_at_the_old_one(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run(target={"list": 1})
+    with pytest.raises(ConfigurationError, match="changed its key or its target"):
+        bench.run(target={"list": 2})
+    assert bench.run(target={"list": 1}).unchanged == 100
+
+
+def test_an_audience_that_was_never_published_is_an_error(bench) -> None:
+    with pytest.raises(StoreroomError, match="not been published"):
+        bench.run()
+
+
+def test_reports_are_kept_and_syncs_can_be_paused(bench) -> None:
+    bench.audience(PEOPLE)
+    report = bench.run()
+    state = bench.folder / "syncs"
+    (status,) = read_status(state)
+    assert status["last"]["accounting"] == report.accounting
+    assert (status["paused"], status["interrupted"]) == (False, False)
+    pause(state, "crm", "vip")
+    assert read_status(state)[0]["paused"]
+    with pytest.raises(StoreroomError, match="paused"):
+        bench.run()
+    pause(state, "crm", "vip", paused=False)
+    assert bench.run().unchanged == 100
+    with (bench.ledger_folder / "runs.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    bench.run()
+    assert [row["unchanged"] for row in kept_reports(bench.ledger_folder)] == [0, 100, 100]
+
+
+def test_events_tell_entries_from_exits(bench) -> None:
+    mapping = {"id": "id", "event": {"entered": "Joined", "exited": "Left"}}
+    bench.audience({"a": 1, "b": 2})
+    bench.run(mode="append_event", mapping=mapping)
+    bench.audience({"b": 3, "c": 1})
+    report = bench.run(mode="append_event", mapping=mapping)
+    assert (report.added, report.unchanged, report.removed) == (1, 1, 1)
+    assert sorted(bench.driver.events) == [
+        ("a", "Joined"),
+        ("a", "Left"),
+        ("b", "Joined"),
+        ("c", "Joined"),
+    ]
+    bench.audience({"a": 1, "b": 3, "c": 1})
+    bench.run(mode="append_event", mapping=mapping)
+    ids = [delivery.id for delivery in bench.driver.sends]
+    assert len(set(ids)) == len(ids)
+
+
+def test_progress_counts_up_to_what_was_planned(bench) -> None:
+    seen = []
+    bench.audience(PEOPLE)
+    bench.run(on_progress=lambda done, todo: seen.append((done, todo)))
+    assert max(seen) == (100, 100)
+
+
+@pytest.mark.timeout(60)
+def test_an_interrupted_run_lands_cleanly(bench) -> None:
+    def interrupting(driver, delivery):
+        if len(driver.sends) == 20:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.005)
+
+    bench.driver.faults = [interrupting]
+    people = {f"k{n:04}": n for n in range(2000)}
+    bench.audience(people)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    landed = len(bench.held)
+    assert 0 < landed < 2000
+    state = Ledger.open(bench.ledger_folder).state().collect()
+    assert state.filter(~pl.col("maybe")).height == landed
+    bench.driver.faults = []
+    assert bench.run().delivered == 2000 - landed
+    assert bench.held == people
+    assert max(bench.driver.writes.values()) == 1
+
+
+def test_runs_go_on_when_the_clock_goes_back(bench) -> None:
+    bench.audience(PEOPLE)
+    first = bench.run()
+    bench.now -= timedelta(days=30)
+    bench.audience({"a": 1})
+    second = bench.run()
+    assert second.run > first.run
+    assert bench.held == {"a": 1}
+
+
+@pytest.mark.parametrize("operations", [{Operation.UPSERT}, {Operation.ADD}])
+def test_destinations_with_one_way_to_write_get_adds_and_updates_by_it(bench, operations) -> None:
+    bench.driver.capabilities = Capabilities(operations=frozenset(operations))
+    bench.audience({"a": 1})
+    bench.run(mode="upsert")
+    bench.audience({"a": 2, "b": 1})
+    bench.run(mode="upsert")
+    assert {delivery.operation for delivery in bench.driver.sends} == operations
+    assert bench.held == {"a": 2, "b": 1}
