@@ -15,23 +15,26 @@ _CLOCKS = frozenset(
 )
 
 
+_columns: dict[str, frozenset[str]] = {}
+
+
 @cache
-def _parser() -> tuple[Connection, frozenset[str]]:
-    engine = open_engine()
-    names = engine.execute(
-        "select distinct function_name from duckdb_functions() where stability <> 'CONSISTENT'"
-    ).fetchall()
-    return engine, frozenset(name for (name,) in names)
+def _unstable() -> frozenset[str]:
+    with open_engine() as engine:
+        names = engine.execute(
+            "select distinct function_name from duckdb_functions() where stability <> 'CONSISTENT'"
+        ).fetchall()
+    return frozenset(name for (name,) in names)
 
 
-def check_expression(text: str) -> None:
+def check_expression(engine: Connection, text: str) -> None:
     """Refuse what is not one expression over a row.
 
     Raises:
         ValueError: not SQL, more than one expression, a query, ``*``, or a function whose
             result changes from run to run.
     """
-    engine, unstable = _parser()
+    unstable = _unstable()
     tree = _parse(engine, f"({text}\n)")
     if tree.get("error"):
         raise ValueError(f"`{text}` is not an SQL expression: {tree.get('error_message', '')}")
@@ -64,11 +67,14 @@ def check_expression(text: str) -> None:
             raise ValueError(f"`{text}` calls {name}(), whose result differs from run to run")
 
 
-@cache
-def columns_of(text: str) -> frozenset[str]:
+def columns_of(engine: Connection, text: str) -> frozenset[str]:
     """Names that the expression looks up in the row, without the parameters of its lambdas."""
-    engine, _ = _parser()
-    tree = _parse(engine, f"({text}\n)")
+    if text not in _columns:
+        _columns[text] = _find_columns(_parse(engine, f"({text}\n)"))
+    return _columns[text]
+
+
+def _find_columns(tree: dict[str, Any]) -> frozenset[str]:
     found: set[str] = set()
     bound: set[str] = set()
     for part in _walk(tree):

@@ -46,7 +46,7 @@ class LandedFile:
     digest: str
     bytes: int
     stamp: str
-    """See :func:`.ingest.stamp_of`."""
+    """See :func:`.landing.stamp_of`."""
 
 
 @dataclass

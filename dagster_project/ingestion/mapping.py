@@ -95,7 +95,7 @@ def add_json_rows(engine: Connection, lines: pl.DataFrame, calls: tuple[Call, ..
     keys = {name.lower(): name for name in sorted(found["key"].to_list()) if '"' not in name}
     for call in calls:
         for _, text in call.expressions():
-            for name in columns_of(text):
+            for name in columns_of(engine, text):
                 keys.setdefault(name.lower(), name)
     keys.pop(LINE, None)
     columns = "".join(
@@ -115,7 +115,7 @@ def make_calls(
     """
     columns = [row[0] for row in engine.execute("describe rows").fetchall()]
     for call in calls:
-        _check_columns(call, columns)
+        _check_columns(engine, call, columns)
     waiting: list[pl.DataFrame] = []
     try:
         for call in calls:
@@ -262,10 +262,10 @@ def _text(call: Call, fields: dict[str, str]) -> str:
     return f"json_object({', '.join(pairs)})::varchar"
 
 
-def _check_columns(call: Call, columns: list[str]) -> None:
+def _check_columns(engine: Connection, call: Call, columns: list[str]) -> None:
     known = {name.lower() for name in columns}
     for key, text in call.expressions():
-        for name in sorted(columns_of(text)):
+        for name in sorted(columns_of(engine, text)):
             if name.lower() in known:
                 continue
             near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -48,6 +49,25 @@ class IngestReport:
     unmatched: tuple[str, ...] = ()
     """Files in the landing zone that no source matches."""
     seconds: float = 0.0
+
+    @property
+    def rejections(self) -> int:
+        """Rejections of every reason."""
+        return sum(self.rejected.values())
+
+    def as_row(self) -> dict[str, Any]:
+        """Flat values for tables and JSON; ``rejected`` by reason, lateness in seconds."""
+        return asdict(self) | {"rejections": self.rejections}
+
+    @property
+    def as_text(self) -> str:
+        """The counts in one line."""
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.items())
+        text = (
+            f"{self.files_loaded:,} files loaded, {self.files_skipped:,} known already: "
+            f"{self.events:,} events from {self.lines:,} lines, {self.rejections:,} rejected"
+        )
+        return text + (f" ({reasons})" if reasons else "")
 
 
 def lateness_of(raw: Path, load_seqs: Sequence[int]) -> Lateness | None:

@@ -119,15 +119,16 @@ class _Stamps:
             known = orjson.loads(self._path.read_bytes())
         except (FileNotFoundError, orjson.JSONDecodeError):
             known = {}
-        self._known: dict[str, list[str]] = known if isinstance(known, dict) else {}
+        self._known: dict[str, object] = known if isinstance(known, dict) else {}
         self._used: dict[str, list[str]] = {}
 
     def digest(self, name: str, path: Path) -> tuple[str, str]:
         """Stamp and digest of a file, from memory where the stamp is known."""
         stamp = stamp_of(path)
-        if (entry := self._known.get(name)) and entry[0] == stamp:
-            self._used[name] = entry
-            return stamp, entry[1]
+        match self._known.get(name):
+            case [known, str(digest)] if known == stamp:
+                self._used[name] = [stamp, digest]
+                return stamp, digest
         digest = digest_of(path)
         if stamp_of(path) != stamp:
             raise _ChangedError(name, "it changed while it was read")

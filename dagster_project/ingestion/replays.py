@@ -12,7 +12,7 @@ import polars as pl
 
 from dagster_project.ingestion import raw_zone
 from dagster_project.ingestion.calls import REASONS, classify
-from dagster_project.ingestion.ingest import stamp_of, utc
+from dagster_project.ingestion.landing import stamp_of, utc
 from dagster_project.ingestion.load import (
     NO_ROW,
     Counts,
