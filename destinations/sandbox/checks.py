@@ -13,6 +13,7 @@ import hmac
 import re
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from destinations.language.spec import (
@@ -40,6 +41,8 @@ CONTENT_TYPES = {
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 _DIGEST = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
+
+_parsed = lru_cache(maxsize=1024)(parse_text)
 
 Known = Mapping[str, frozenset[str]]
 """Setting -> the values this destination takes for it; a setting not there may be anything."""
@@ -151,7 +154,7 @@ def _credential_problem(where: str, given: str | None, template: str, known: Kno
     """Whether a credential has the template's shape, and the values the sandbox was told."""
     if not given:
         return f"{where} is missing"
-    node = parse_text(template)
+    node = _parsed(template)
     if isinstance(node, Placeholder):
         node = Text((node,))
     if not isinstance(node, Text):
@@ -173,7 +176,7 @@ def _signature_problem(
     given = headers.get(auth.header.lower())
     if not given:
         return f"the header {auth.header} is missing"
-    shape = parse_text(auth.value)
+    shape = _parsed(auth.value)
     found = text_pattern(shape if isinstance(shape, Text) else Text((shape,))).fullmatch(given)  # type: ignore[arg-type]
     if found is None:
         return f"the header {auth.header} does not have the form '{auth.value}'"
@@ -188,7 +191,7 @@ def _signature_problem(
             return f"the signature's time is more than {CLOCK_SKEW:.0f} seconds off"
     before, _, after = auth.over.replace("{timestamp}", timestamp).partition("{body}")
     signed = before.encode() + body + after.encode()
-    name = parse_text(auth.secret)
+    name = _parsed(auth.secret)
     local = name.local if isinstance(name, Placeholder) else ""
     for secret in known.get(local, frozenset({f"sandbox-{local}"})):
         digest = hmac.new(secret.encode(), signed, getattr(hashlib, auth.algorithm)).digest()

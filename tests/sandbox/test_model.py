@@ -44,7 +44,7 @@ def rows_of(people: list[int], plan: str, known: Mapping[str, str]) -> pl.DataFr
 
 
 @pytest.mark.parametrize("destination", ["crm", "hook"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps=st.lists(STEP, max_size=12), restart_at=st.integers(0, 12))
 def test_members_are_those_of_a_dictionary(
     destination: str, vendors: dict[str, Spec], steps: list[Any], restart_at: int
