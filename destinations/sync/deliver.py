@@ -77,6 +77,8 @@ class Sender:
             LedgerError: the journal could not be written.
         """
         for phase in phases:
+            if self.pace.stopped is not None:
+                return
             source = self._deliveries(phase)
             first = next(source, None)
             if first is None:

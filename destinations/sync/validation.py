@@ -150,7 +150,7 @@ def _fields(config: SyncConfig, capabilities: Capabilities) -> list[Problem]:
                 )
             )
     cleared = [field for field, source in config.mapping.items() if source.null == "clear"]
-    if cleared and not getattr(capabilities, "clears", False):
+    if cleared and not capabilities.clears:
         problems.append(
             Problem(
                 f"`mapping.{cleared[0]}`: the destination cannot be asked to empty a field.",
