@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from destinations.driver import KEY, REMOTE_ID, Capabilities
+from destinations.driver import KEY, REMOTE_ID, Capabilities, Operation
 from destinations.language.normalise import prepare
 from destinations.language.requests import StepTemplate
 from destinations.language.spec import DestinationField, Spec
@@ -19,7 +19,10 @@ NO_REMOTE_ID = "The destination's own id of this row is not known, and nothing e
 def capabilities(spec: Spec) -> Capabilities:
     """Read off the declarations; for code adapters, what the catalog says of them."""
     if spec.adapter is not None:
-        return Capabilities(frozenset(spec.code_operations), batch_rows=spec.batch_rows or 1)
+        # Tables, files and messages carry a row as it is, its nulls included.
+        return Capabilities(
+            frozenset(spec.code_operations), batch_rows=spec.batch_rows or 1, clears=True
+        )
     operations = spec.operations.values()
     batches = [operation.batch for operation in operations if operation.batch]
     sizes = [batch.bytes for batch in batches if batch.bytes]
@@ -37,6 +40,11 @@ def capabilities(spec: Spec) -> Capabilities:
         idempotent=all(operation.idempotent for operation in operations),
         required=tuple(dict.fromkeys((*required, identifiers) if identifiers else required)),
         fields=None if spec.other_fields else frozenset(spec.fields),
+        clears=all(
+            found.nulls != "drop"
+            for name, found in spec.operations.items()
+            if name in (Operation.ADD, Operation.UPSERT)
+        ),
     )
 
 

@@ -16,9 +16,10 @@ import polars_hash  # noqa: F401  (registers the chash and nchash namespaces)
 from destinations.driver import KEY, META_COLUMNS, REMOTE_ID
 from destinations.language.template import Function, Placeholder
 
-ESCAPED = [*map(chr, range(32)), '"', "\\", "\x7f"]
-ESCAPES = [*(f"\\u{code:04x}" for code in range(32)), '\\"', "\\\\", "\\u007f"]
-"""What JSON text must escape, and how (DEL too: some parsers refuse it)."""
+_CONTROLS = [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u2029"]
+ESCAPED = [*_CONTROLS, '"', "\\"]
+ESCAPES = [*(f"\\u{ord(character):04x}" for character in _CONTROLS), '\\"', "\\\\"]
+"""What JSON text escapes, and how; also the ends of lines that only some readers know."""
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEX_PAIRS = [f"{byte:02x}" for byte in range(256)]

@@ -1,0 +1,95 @@
+import datetime as dt
+import hashlib
+
+import polars as pl
+import pytest
+
+from destinations.language.normalise import NORMALISERS, normalised, prepare
+from destinations.language.spec import DestinationField
+
+VECTORS = {
+    "trim": [(" a b ", "a b"), ("  ", None)],
+    "lower": [(" A B ", "a b")],
+    "email": [(" Ann@Example.COM ", "ann@example.com"), ("ann@example", None), ("a b@c.de", None)],
+    "email_gmail": [
+        ("Ann.Lee+News@gmail.com", "annlee+news@gmail.com"),
+        ("a.b@googlemail.com", "ab@googlemail.com"),
+        ("a.b@example.com", "a.b@example.com"),
+    ],
+    "phone_e164": [
+        ("+44 20 7946 0958", "+442079460958"),
+        ("0044 (0)20 7946 0958", "+442079460958"),
+        ("020 7946 0958", None),
+        ("none", None),
+    ],
+    "phone_digits": [("+1 (201) 555-0123", "12015550123")],
+    "name": [("O'Brien-Smith", "obriensmith"), (" ÉVA ", "éva"), ("Mary Jane", "mary jane")],
+    "city": [("St. Paul's", "stpauls")],
+    "state": [("New York", "newyork")],
+    "postal_code": [("90210-1234", "90210"), ("SW1A 1AA", "sw1a1aa")],
+    "country_2": [("gb", "GB"), ("England", None)],
+    "country_2_lower": [("GB ", "gb")],
+    "gender": [("Female", "f"), ("m", "m"), ("x", None)],
+    "birth_date": [("1990-01-31", "19900131"), ("19900131", "19900131"), ("1990-02-30", None)],
+    "maid": [("AECE52E7-03EE-455A-B3C4-E57283966239", "aece52e7-03ee-455a-b3c4-e57283966239")],
+}
+
+
+@pytest.mark.parametrize("name", sorted(NORMALISERS))
+def test_vectors(name):
+    given = [value for value, _ in VECTORS[name]] + [None]
+    frame = pl.DataFrame({"x": given}, schema={"x": pl.String})
+    found = frame.select(normalised(pl.col("x"), name))["x"].to_list()
+    assert found == [wanted for _, wanted in VECTORS[name]] + [None]
+
+
+def test_meta_own_pair_of_address_and_digest():
+    # https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/customer-information-parameters
+    frame = pl.DataFrame({"email": ["John_Smith@gmail.com"]})
+    fields = {"email": DestinationField(normalise="email", hash="sha256")}
+    assert prepare(frame, fields)["email"].to_list() == [
+        "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_digests_pass_and_everything_else_is_hashed(algorithm):
+    digest = hashlib.new(algorithm, b"ann").hexdigest()
+    frame = pl.DataFrame({"x": ["ann", digest.upper(), f" {digest} ", None, "ünï"]})
+    found = prepare(frame, {"x": DestinationField(hash=algorithm)})["x"].to_list()
+    assert found == [
+        digest,
+        digest,
+        digest,
+        None,
+        hashlib.new(algorithm, "ünï".encode()).hexdigest(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "found"),
+    [
+        ("string", [12, None], ["12", None]),
+        ("string", [True, None], ["true", None]),
+        ("number", ["1.5", "x", None], [1.5, None, None]),
+        ("integer", ["3", "3.5", None], [3, None, None]),
+        ("integer", [3.0, 3.5, None], [3, None, None]),
+        ("boolean", ["Yes", "0", "perhaps", None], [True, False, None, None]),
+        ("boolean", [1, 0, None], [True, False, None]),
+        (
+            "date",
+            [dt.datetime.fromisoformat("2026-01-31 08:00"), None],
+            [dt.date(2026, 1, 31), None],
+        ),
+        ("datetime", [dt.date(2026, 1, 31), None], [dt.datetime.fromisoformat("2026-01-31"), None]),
+    ],
+)
+def test_declared_types(wanted, given, found):
+    frame = pl.DataFrame({"x": given}, strict=False)
+    assert prepare(frame, {"x": DestinationField(type=wanted)})["x"].to_list() == found
+
+
+def test_empty_frames_and_columns_of_nulls_pass():
+    fields = {"x": DestinationField(normalise="phone_e164", hash="sha256")}
+    assert prepare(pl.DataFrame(schema={"x": pl.String}), fields).height == 0
+    assert prepare(pl.DataFrame({"x": [None, None]}), fields)["x"].to_list() == [None, None]
