@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,17 @@ def _unstable() -> frozenset[str]:
             "select distinct function_name from duckdb_functions() where stability <> 'CONSISTENT'"
         ).fetchall()
     return frozenset(name for (name,) in names)
+
+
+def first_problem(expressions: Iterable[tuple[str, str]]) -> str | None:
+    """What is wrong with the first bad one of these keys and expressions; None if all are good."""
+    with open_engine() as engine:
+        for key, text in expressions:
+            try:
+                check_expression(engine, text)
+            except ValueError as error:
+                return f"{key}: {error}"
+    return None
 
 
 def check_expression(engine: Connection, text: str) -> None:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from dagster_project.ingestion.streams import DamagedError
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 32 << 20
 MAX_LINE_BYTES = 1 << 20
 """Longest call. Segment takes 32 KB (https://segment.com/docs/connections/spec/common/)."""
 SHOWN_CHARACTERS = 4096

@@ -226,9 +226,11 @@ def _read_calls(file: LandedFile, writer: LoadWriter, kind: str) -> Counts:
     for chunk in _chunks(file, kind, writer.engine):
         judged = classify(writer.engine, chunk, writer.now)
         counts.lines += len(chunk)
-        good, bad = pl.col("reason").is_null(), pl.col("reason").is_not_null()
-        counts.events += writer.add_events(judged.filter(good), file.source.name, file.name)
-        counts.rejected += writer.add_rejected(judged.filter(bad), file)
+        if judged["reason"].null_count() < len(judged):
+            bad = judged.filter(pl.col("reason").is_not_null())
+            counts.rejected += writer.add_rejected(bad, file)
+            judged = judged.filter(pl.col("reason").is_null())
+        counts.events += writer.add_events(judged, file.source.name, file.name)
     if kind == "jsonl" and counts.lines == 0:
         raise WholeFileError("empty_file", "the file has only blank lines")
     counts.mapped, counts.rejected_lines = counts.events, counts.rejected

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from dagster_project.ingestion.engine import open_engine
-from dagster_project.ingestion.expressions import check_expression
+from dagster_project.ingestion.expressions import first_problem
 from dagster_project.ingestion.streams import without_compression
 from destinations.errors import ConfigurationError
 
@@ -88,12 +87,8 @@ class Call(BaseModel):
                 "give `user_id` or `anonymous_id`, or write `require_identity: false` "
                 "to keep these rows as events without a profile"
             )
-        with open_engine() as engine:
-            for key, expression in self.expressions():
-                try:
-                    check_expression(engine, expression)
-                except ValueError as error:
-                    raise ValueError(f"{key}: {error}") from None
+        if problem := first_problem(self.expressions()):
+            raise ValueError(problem)
         return self
 
     def expressions(self) -> list[tuple[str, str]]:

@@ -148,7 +148,8 @@ def _texts(rows: pl.DataFrame, numbers: pl.Series) -> tuple[pl.DataFrame, pl.Dat
         decoded = ", ".join(
             f"try(decode({identifier(name)})) as {identifier(name)}" for name in names
         )
-        texts = query(open_engine(), f"select {decoded} from rows", rows=rows)
+        with open_engine() as engine:
+            texts = query(engine, f"select {decoded} from rows", rows=rows)
         not_utf8 = texts.select(pl.any_horizontal(pl.all().is_null())).to_series()
     nul = texts.select(pl.any_horizontal(pl.all().str.contains("\0", literal=True))).to_series()
     nul = nul.fill_null(False)

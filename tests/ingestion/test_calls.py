@@ -23,7 +23,8 @@ SPEC_EXAMPLES = (
 
 @pytest.fixture(scope="module")
 def engine():
-    return open_engine()
+    with open_engine() as engine:
+        yield engine
 
 
 def judge(engine, *lines: bytes) -> pl.DataFrame:
@@ -199,10 +200,10 @@ def test_deeply_nested_json_does_no_harm(engine, make_call):
     block=st.integers(1, 64),
 )
 def test_no_bytes_crash_it_and_no_line_is_lost(lines, block):
-    engine = open_engine()
     data = b"\n".join(lines)
     blocks = [data[i : i + block] for i in range(0, len(data), block)]
-    rows = [classify(engine, chunk, NOW) for chunk in line_chunks(blocks, chunk_bytes=100)]
+    with open_engine() as engine:
+        rows = [classify(engine, chunk, NOW) for chunk in line_chunks(blocks, chunk_bytes=100)]
     numbers = sorted(line for frame in rows for line in frame["line"])
     physical = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     assert numbers == [n for n, line in enumerate(physical, 1) if line.strip(b" \t\r")]
