@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -85,22 +86,16 @@ class Sender:
                 continue
             source = chain([first], source)
             count = max(self.driver.capabilities.concurrency, 1)
-            workers = [
-                threading.Thread(target=self._work, args=(source,), name=f"sender-{number}")
-                for number in range(count)
-            ]
-            for worker in workers:
-                worker.start()
-            try:
-                for worker in workers:
-                    while worker.is_alive():  # a join without limit may not be interrupted
-                        worker.join(0.1)
-            except BaseException:
-                # Interrupted: let what is in flight land, so that its answers are kept.
-                self.pace.stop("the run was cancelled")
-                for worker in workers:
-                    worker.join()
-                raise
+            with ThreadPoolExecutor(count, thread_name_prefix="sender") as pool:
+                workers = [pool.submit(self._work, source) for _ in range(count)]
+                try:
+                    while wait(workers, timeout=0.1).not_done:
+                        pass  # a wait without limit may not be interrupted
+                except BaseException:
+                    # Let what is in flight land, so that its answers are kept.
+                    self.pace.stop("the run was cancelled")
+                    wait(workers)
+                    raise
             if self._errors:
                 raise self._errors[0]
 
@@ -150,13 +145,13 @@ class Sender:
         stack = [first]
         while stack:
             pending = stack.pop()
-            wait = max(pending.delay, self.pace.delay())
-            if wait > 0:
+            pause = max(pending.delay, self.pace.delay())
+            if pause > 0:
                 self.journal.commit(answered)
                 answered = []
-                while wait > 0 and self.pace.stopped is None:
-                    self.tally.wait(self.pace.sleep(wait))
-                    wait = self.pace.delay()
+                while pause > 0 and self.pace.stopped is None:
+                    self.tally.wait(self.pace.sleep(pause))
+                    pause = self.pace.delay()
             if self.pace.stopped is not None:
                 self._defer(pending, pending.delivery.rows, self.pace.stopped)
                 continue

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
+from destinations.connections import CONSENT_NOT_REQUIRED
 from destinations.driver import Capabilities, Driver, Operation
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync import journal as events
@@ -17,13 +19,15 @@ from destinations.sync.config import SyncConfig
 from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import locked
 from destinations.sync.guards import tripped
+from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
 from destinations.sync.pace import Pace, Policy
 from destinations.sync.plan import CLASS, AccountingError, Plan, make_plan
 from destinations.sync.report import Reason, RunStatus, SyncReport, keep_report
+from destinations.sync.shared import let_go
 from destinations.sync.snapshot import Snapshot, current
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
-from destinations.sync.validation import operation_for
+from destinations.sync.validation import operation_for, validate
 
 WRITES = ("add", "update")
 HELD_IN_DOUBT = (
@@ -61,7 +65,7 @@ def run_sync(
 
     Raises:
         LockedError: this sync is running already.
-        ConfigurationError: key or target changed while rows are held under the old ones.
+        ConfigurationError: no run could carry the sync out, or key or target changed while rows are held under the old ones.
         LedgerError: the ledger cannot be read or written.
         StoreroomError: the audience was never published, or the sync is paused.
     """
@@ -77,8 +81,13 @@ def run_sync(
             f"declares '{config.key}'.",
             "Publish the audience again.",
         )
+    consent = CONSENT_NOT_REQUIRED
+    if consent_column is not None:
+        consent = consent_column.removeprefix("consent_")
+    # Also when it was valid as declared: the audience's columns may have changed since.
+    validate(config, snapshot.columns, driver.capabilities, consent)
     folder = sync_folder_of(state, config.connection, config.audience)
-    with locked(folder, f"Sync '{config.name}'"):
+    with locked(folder, f"Sync '{config.name}'"), _writing(folder):
         ledger = Ledger.open(folder)
         if ledger.head.paused and not dry_run:
             raise StoreroomError(f"Sync '{config.name}' is paused.", "Resume it first.")
@@ -92,6 +101,19 @@ def run_sync(
         if not dry_run:
             keep_report(folder, report)
         return report
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """A full or read-only disk is told as what it is."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(
+            f"{error.filename or folder} cannot be read or written: {error.strerror or error}.",
+            "Make room or mend the disk, then run again: what the destination answered is kept, "
+            "and what was under way is settled then.",
+        ) from error
 
 
 class _Run:
@@ -154,8 +176,11 @@ class _Run:
             self.ledger.state(),
             hold_doubts=self._holds_doubts(self.driver.capabilities),
         )
+        leavers = leavers_of(plan.absent, self.config, self.ledger.seen(), self.ledger.leavers())
+        plan = let_go(plan, leavers, self.snapshot, self.config, self.driver.capabilities)
+        sends = plan.sends
         planned = dict.fromkeys((*WRITES, "remove"), 0)
-        planned |= dict(plan.sends[CLASS].value_counts().iter_rows())
+        planned |= dict(sends[CLASS].value_counts().iter_rows())
         planned["remove"] = plan.removes.height
         todo = sum(planned.values())
         tally = Tally(None if on_progress is None else lambda done: on_progress(done, todo))
@@ -167,7 +192,7 @@ class _Run:
             self._leave(tally, planned, message)
         else:
             pace = Pace(self.policy)
-            self._send(plan, tally, pace)
+            self._send(plan, leavers, tally, pace)
             if pace.stopped is not None:
                 message = pace.stopped
                 self._leave(tally, planned, message)
@@ -190,14 +215,14 @@ class _Run:
             return self.config.in_doubt == "hold"
         return not capabilities.idempotent
 
-    def _send(self, plan: Plan, tally: Tally, pace: Pace) -> None:
-        seen, known = self.ledger.seen(), self.ledger.leavers()
-        leavers = leavers_of(plan.absent, self.config, seen, known)
+    def _send(self, plan: Plan, leavers: pl.DataFrame, tally: Tally, pace: Pace) -> None:
         place = self.config.place_fingerprint()
         journal = self.ledger.begin(self.id, self.snapshot, leavers, place)
         try:
             if len(plan.lapsed):
                 journal.commit([events.forgets(plan.lapsed)])
+            if len(plan.merged):
+                journal.commit([events.merges(plan.merged)])
             # Removes first, and all of them: a person who left under one key and came back
             # under another must not be taken out after being put in.
             removes = self._removes(plan, leavers)
@@ -215,10 +240,11 @@ class _Run:
             yield self._work(operation, "remove", rows)
 
     def _writes(self, plan: Plan) -> Iterator[Work]:
+        sends = plan.sends
         for change in WRITES:
-            if (plan.sends[CLASS] == change).any():
+            if (sends[CLASS] == change).any():
                 operation = self._operation(change)
-                for rows in rows_to_send(plan.sends, change, self.snapshot, self.config):
+                for rows in rows_to_send(sends, change, self.snapshot, self.config):
                     yield self._work(operation, change, rows)
 
     def _work(self, operation: Operation, change: str, rows: pl.DataFrame) -> Work:
@@ -252,7 +278,7 @@ class _Run:
                     "digest": self.snapshot.digest,
                     "fingerprint": self._fingerprint(),
                     "counts": counts,
-                    "held": plan.held + report.added - report.removed,
+                    "held": plan.held + report.added - report.removed - report.merged,
                 }
             )
 
@@ -291,6 +317,7 @@ class _Run:
             removed=tally.fate(DELIVERED, "remove"),
             removes_rejected=tally.fate(REJECTED, "remove"),
             removes_deferred=tally.fate(DEFERRED, "remove"),
+            merged=len(plan.merged) if plan is not None else 0,
             planned_adds=planned.get("add", 0),
             planned_updates=planned.get("update", 0),
             held_before=held,

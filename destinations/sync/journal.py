@@ -60,6 +60,12 @@ def forgets(keys: pl.Series) -> pl.DataFrame:
     return _events(keys, event=FORGET)
 
 
+def merges(keys: pl.Series) -> pl.DataFrame:
+    """Held keys let go because their person stays under another key: gone without a request."""
+    message = "in the audience under another key"
+    return _events(keys, event=ACCEPTED, change="remove", message=message)
+
+
 def rejections(rows: pl.DataFrame, change: str, message: str) -> pl.DataFrame:
     """Events for rows refused before sending; ``rows`` has ``_key``, ``_hash`` and ``message``."""
     return rows.select(

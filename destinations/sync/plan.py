@@ -25,7 +25,7 @@ Only keys, hashes and row numbers are held in memory; fields are read when they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -37,6 +37,7 @@ from destinations.sync.snapshot import Snapshot
 ROW = "_row"
 CLASS = "_class"
 _FILTERED = ("filtered", "withheld")
+_WANTED = ("add", "update", "unchanged", "in_doubt")
 
 
 class AccountingError(RuntimeError):
@@ -47,21 +48,29 @@ class AccountingError(RuntimeError):
 class Plan:
     """What one run has to do.
 
-    ``sends``: ``_row`` UInt32 (position in the snapshot), ``_key``, ``_hash``, ``_remote_id``
-    String, ``_class`` String (``add`` or ``update``), in snapshot order.
+    ``wanted``: ``_row`` UInt32 (position in the snapshot), ``_key``, ``_hash``, ``_remote_id``
+    String, ``_class`` String (``add``, ``update``, ``unchanged`` or ``in_doubt``), in snapshot
+    order.
     ``removes``: the same columns, ``_row`` null where the row is not in the snapshot.
     ``absent``: keys held and not in the snapshot at all, whatever the mode.
     ``lapsed``: keys whose earlier refusal no longer matters.
     """
 
     counts: dict[str, int]
-    sends: pl.DataFrame
+    wanted: pl.DataFrame
     removes: pl.DataFrame
     absent: pl.Series
     lapsed: pl.Series
     held: int
     duplicates: list[str]
     """A few of the duplicate keys."""
+    merged: pl.Series = field(default_factory=lambda: pl.Series(KEY, [], dtype=pl.String))
+    """Held keys that left and whose person stays under another key (see shared.py)."""
+
+    @property
+    def sends(self) -> pl.DataFrame:
+        """Rows of ``wanted`` to be sent."""
+        return self.wanted.filter(pl.col(CLASS).is_in(["add", "update"]))
 
 
 def make_plan(
@@ -96,7 +105,7 @@ def make_plan(
         pl.col("old_remote").alias(REMOTE_ID),
         pl.lit("remove").alias(CLASS),
     )
-    sends = present.filter(pl.col(CLASS).is_in(["add", "update"]))
+    wanted = present.filter(pl.col(CLASS).is_in(_WANTED))
     lapsed = pl.concat(
         [
             both.filter(pl.col(ROW).is_null() & pl.col("absent") & ~at_destination),
@@ -115,7 +124,7 @@ def make_plan(
         raise AccountingError(f"{snapshot.path}: {snapshot.rows} rows, but classes {counts}")
     return Plan(
         counts=counts,
-        sends=sends.select(pl.col(ROW), KEY, HASH, pl.col("old_remote").alias(REMOTE_ID), CLASS),
+        wanted=wanted.select(pl.col(ROW), KEY, HASH, pl.col("old_remote").alias(REMOTE_ID), CLASS),
         removes=(removes if config.mode.removes else removes.clear()).select(columns),
         absent=absent[KEY],
         lapsed=lapsed[KEY],
@@ -127,7 +136,7 @@ def make_plan(
 def mapped(config: SyncConfig, change: str, schema: pl.Schema) -> list[pl.Expr]:
     """One expression per mapped field, over the audience's columns; absent columns read as null."""
     expressions = []
-    for field, source in config.mapping.items():
+    for name, source in config.mapping.items():
         if source.column is None:
             value = source.constant
             if source.is_event:
@@ -137,7 +146,7 @@ def mapped(config: SyncConfig, change: str, schema: pl.Schema) -> list[pl.Expr]:
             expression = pl.col(source.column)
         else:
             expression = pl.lit(None)
-        expressions.append(expression.alias(field))
+        expressions.append(expression.alias(name))
     return expressions
 
 

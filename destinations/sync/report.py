@@ -61,6 +61,8 @@ class SyncReport:
     removed: int = 0
     removes_rejected: int = 0
     removes_deferred: int = 0
+    merged: int = 0
+    """Held rows that left while their person stays under another key: let go, not removed."""
     planned_adds: int = 0
     planned_updates: int = 0
     held_before: int = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import signal
 import threading
 import time
@@ -14,6 +16,7 @@ import pytest
 from destinations.driver import Capabilities, Operation, Outcome, Status, results_for
 from destinations.errors import ConfigurationError, LockedError, StoreroomError
 from destinations.sync.durable import locked
+from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
 from destinations.sync.pace import Policy
 from destinations.sync.report import kept_reports
@@ -89,6 +92,28 @@ def test_removes_land_before_anything_is_added(bench) -> None:
     bench.run()
     order = [delivery.operation for delivery in bench.driver.sends]
     assert order == sorted(order, key=lambda operation: operation is not Operation.REMOVE)
+
+
+def test_a_person_who_stays_under_another_key_is_not_taken_out(bench) -> None:
+    able(bench, required=(("email",),))
+    mapping = {"email": "email", "v": "v"}
+
+    def people(*rows) -> None:
+        frame = pl.DataFrame(
+            rows, schema={"id": pl.String, "email": pl.String, "v": pl.Int64}, orient="row"
+        )
+        bench.publish(frame)
+
+    people(("anonymous", "a@x.org", 1), ("user", "A@X.org ", 2), ("other", "b@x.org", 3))
+    bench.run(mapping=mapping)
+    bench.driver.sends.clear()
+    people(("user", "A@X.org ", 2))  # two profiles became one, and `other` left
+    report = bench.run(mapping=mapping)
+    assert (report.merged, report.removes, report.updated, report.status) == (1, 1, 1, "ok")
+    sent = {(d.operation, key) for d in bench.driver.sends for key in d.rows["_key"]}
+    assert sent == {(Operation.REMOVE, "other"), (Operation.UPSERT, "user")}
+    assert Ledger.open(bench.ledger_folder).state().collect()["_key"].to_list() == ["user"]
+    assert bench.run(mapping=mapping).requests == 0
 
 
 def test_filtered_and_withheld_rows_leave_a_mirror(bench) -> None:
@@ -326,6 +351,37 @@ def test_a_dry_run_sends_and_records_nothing(bench) -> None:
     assert bench.driver.sends == []
     assert kept_reports(bench.ledger_folder) == []
     assert bench.run().added == 100
+
+
+@pytest.mark.parametrize("writes", [1, 4, 9])
+def test_a_full_disk_stops_the_run_and_the_next_one_puts_it_right(
+    bench, monkeypatch, writes
+) -> None:
+    left = [writes]
+
+    def write(descriptor, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    real = os.write
+    monkeypatch.setattr("destinations.sync.journal.os.write", write)
+    bench.audience(PEOPLE)
+    with pytest.raises(LedgerError, match="No space left"):
+        bench.run()
+    monkeypatch.undo()
+    assert bench.run().status == "ok"
+    assert bench.held == PEOPLE
+    assert sum(bench.driver.writes.values()) <= 100 + 30
+
+
+def test_a_column_that_vanished_is_refused(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    bench.publish(pl.DataFrame({"id": ["a"]}))
+    with pytest.raises(ConfigurationError, match="names column 'v', which the audience lacks"):
+        bench.run()
 
 
 def test_one_sync_never_runs_twice_at_once(bench) -> None:
