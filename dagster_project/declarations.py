@@ -74,9 +74,7 @@ class Sync:
 
     def driver(self) -> Driver:
         """Open the destination. Settings come from the environment now, not earlier."""
-        return open_driver(
-            self.connection, self.config.target, self.config.key, self.audience.name
-        )
+        return open_driver(self.connection, self.config.target, self.config.key, self.audience.name)
 
 
 def audiences_of(manifest: Mapping[str, Any]) -> list[Audience]:

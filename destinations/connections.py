@@ -12,7 +12,8 @@ They stand in one YAML file (``dagster_project/connections.yaml``)::
         sandbox: false                    # true: the local sandbox plays the destination
 
 ``{env: NAME}`` may stand for any setting; a setting that the destination calls
-secret must be given that way (the registry checks it).
+secret must be given that way (the registry checks it). ``{state: NAME}`` is a path
+in the state folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from destinations.errors import ConfigurationError
+from destinations.paths import state_dir
 
 CONSENT_NOT_REQUIRED = "not_required"
 SANDBOX_URL_VARIABLE = "STOREROOM_SANDBOX_URL"
@@ -39,6 +41,14 @@ class FromEnvironment(BaseModel):
     env: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
 
 
+class InState(BaseModel):
+    """A path below the state folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: str = Field(pattern=r"^[^/.][^?#]*$")
+
+
 class Connection(BaseModel):
     """One entry of the connections file, as written: secrets are still names."""
 
@@ -48,7 +58,7 @@ class Connection(BaseModel):
     destination: str
     consent: str
     """The consent purpose that a person must have given, or ``not_required``."""
-    settings: dict[str, FromEnvironment | Any] = {}
+    settings: dict[str, FromEnvironment | InState | Any] = {}
     sandbox: bool = False
     paused: bool = False
 
@@ -76,12 +86,16 @@ class Connection(BaseModel):
                 f"Connection '{self.name}' needs {', '.join(missing)}, not set in the environment.",
                 "Export them, or set `sandbox: true` to send to the local sandbox.",
             )
-        return {
-            name: os.environ.get(value.env, f"sandbox-{name}")
-            if isinstance(value, FromEnvironment)
-            else value
-            for name, value in self.settings.items()
-        }
+        return {name: self._resolved(name, value) for name, value in self.settings.items()}
+
+    def _resolved(self, name: str, value: Any) -> Any:
+        if isinstance(value, FromEnvironment):
+            return os.environ.get(value.env, f"sandbox-{name}")
+        if isinstance(value, InState):
+            path = state_dir() / value.state
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.as_uri() if name == "url" else str(path)
+        return value
 
 
 def sandbox_url() -> str:
@@ -99,7 +113,9 @@ def load_connections(path: Path) -> dict[str, Connection]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist.", "Create it with `connections: {}`.") from None
+        raise ConfigurationError(
+            f"{path} does not exist.", "Create it with `connections: {}`."
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from None
     entries = document.get("connections") if isinstance(document, dict) else None

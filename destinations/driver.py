@@ -77,6 +77,8 @@ class Capabilities:
     """Field groups: of each group at least one field must be mapped."""
     fields: frozenset[str] | None = None
     """Fields that may be mapped; None where any field is allowed."""
+    clears: bool = False
+    """Whether a null empties the field there (a table's row); if not, a null is left out."""
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,9 @@ def open_driver(
         )
     module = adapter_module(spec)
     given = {**connection.resolved(), **target}
-    if "key_column" in module.Settings.model_fields:
-        given.setdefault("key_column", sync_key)
+    for setting, default in {"key_column": sync_key, "folder": audience}.items():
+        if setting in module.Settings.model_fields:
+            given.setdefault(setting, default)
     driver: Driver = module.open(_settings_of(module.Settings, given, connection.name))
     return driver
 

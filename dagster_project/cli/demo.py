@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import dagster as dg
-import duckdb
 import orjson
 from cyclopts import App, Parameter, validators
 from rich.table import Table
@@ -20,11 +19,13 @@ from rich.table import Table
 from dagster_project.cli.execute import Summary, load_definitions, run_job
 from dagster_project.cli.output import Exit, err, out, print_json, progress_bar
 from dagster_project.demo import generate
+from dagster_project.warehouse import manifest
+from dagster_project.warehouse.writer import reading
 from destinations.connections import SANDBOX_URL_VARIABLE
 from destinations.errors import ConfigurationError
 from destinations.paths import landing_dir, sandbox_dir, state_dir, warehouse_path
 
-app = App(help_format="plaintext")
+app = App(name="demo", help_format="plaintext")
 
 MARKER = "demo.json"
 ACCOUNT = ("delivered", "unchanged", "filtered", "withheld", "rejected", "deferred")
@@ -135,15 +136,15 @@ def _stage(definitions: dg.Definitions, title: str) -> Stage:
 
 
 def _sizes() -> dict[str, int]:
-    with duckdb.connect(str(warehouse_path()), read_only=True) as warehouse:
-        segments = warehouse.execute(
-            "select table_name from information_schema.tables "
-            "where table_schema = 'segments' order by table_name"
-        ).fetchall()
-        tables = ["profiles.profiles", *(f"segments.{name}" for (name,) in segments)]
+    segments = [
+        node["name"]
+        for node in manifest.read()["nodes"].values()
+        if node["resource_type"] == "model" and "segments" in node["fqn"][1:-1]
+    ]
+    with reading(warehouse_path()) as warehouse:
         return {
-            table: warehouse.execute(f"select count(*) from {table}").fetchall()[0][0]  # noqa: S608
-            for table in tables
+            table: warehouse.table(table).count("*").fetchall()[0][0]
+            for table in ["profiles", *sorted(segments)]
         }
 
 
@@ -163,8 +164,7 @@ def _table(stages: list[Stage]) -> Table:
     line("events", *number(("raw", "events"), "events"))
     line("rejected lines", *number(("raw", "rejected_events"), "rejected"))
     for place in stages[-1].sizes or stages[0].sizes:
-        kind, _, name = place.partition(".")
-        label = "profiles" if kind == "profiles" else f"segment {name}"
+        label = place if place == "profiles" else f"segment {place}"
         line(label, *(f"{stage.sizes.get(place, 0):,}" for stage in stages))
     table.add_section()
     by_sync = [{row["sync"]: row for row in stage.summary.syncs()} for stage in stages]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from dagster_project.cli.output import Exit, err, out, print_json, print_rows, progress_bar
+from dagster_project.cli.output import Exit, cell, err, out, print_json, print_rows, progress_bar
 from dagster_project.progress import announce
 from destinations.errors import ConfigurationError
 
-app = App(help_format="plaintext")
+app = App(name="destinations", help_format="plaintext")
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
@@ -29,9 +29,7 @@ def list_all(*, category: str | None = None, as_json: Json = False) -> Exit:
     from destinations.registry import list_destinations
 
     rows = [
-        row.as_row()
-        for row in list_destinations()
-        if category is None or row.category == category
+        row.as_row() for row in list_destinations() if category is None or row.category == category
     ]
     columns = {
         "id": "id",
@@ -66,11 +64,10 @@ def show(destination: str, *, as_json: Json = False) -> Exit:
         if isinstance(value, dict):
             out.print(f"[bold]{name}[/]")
             for key, text in value.items():
-                out.print(f"  {key}: {text}", markup=False, soft_wrap=True)
+                out.print(f"  {key}: {cell(text)}", markup=False, soft_wrap=True)
         elif value not in (None, "", [], ()):
-            listed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
             out.print(f"[bold]{name}[/]: ", end="")
-            out.print(str(listed), markup=False, soft_wrap=True)
+            out.print(cell(value), markup=False, soft_wrap=True)
     return Exit.DONE
 
 
@@ -103,22 +100,30 @@ def preview(
 
     if all_destinations == (destination is not None):
         raise ConfigurationError("Name one destination, or use --all.")
+    if all_destinations and operation is not None:
+        raise ConfigurationError("--all shows every operation; leave --operation out.")
     names = [row.id for row in list_destinations()] if all_destinations else [str(destination)]
     for name in names:
         for found in previews(name, operation, rows):
-            if as_json:
-                print_json([found])
-                continue
-            out.print(f"[bold]{found['destination']} {found['operation']}[/]")
-            for request in found["requests"]:
-                out.print(f"{request['method']} {request['url']}", markup=False, soft_wrap=True)
-                for header, value in request["headers"].items():
-                    out.print(f"  {header}: {value}", markup=False, soft_wrap=True)
-                for parameter, value in request["query"].items():
-                    out.print(f"  ?{parameter}={value}", markup=False, soft_wrap=True)
-                if request["body"] is not None:
-                    out.print_json(data=request["body"])
+            _show_requests(found, as_json=as_json)
     return Exit.DONE
+
+
+def _show_requests(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json([found])
+        return
+    out.print(f"[bold]{found['destination']} {found['operation']}[/]")
+    for request in found["requests"]:
+        out.print(f"{request['method']} {request['url']}", markup=False, soft_wrap=True)
+        for header, value in request["headers"].items():
+            out.print(f"  {header}: {value}", markup=False, soft_wrap=True)
+        for parameter, value in request["query"].items():
+            out.print(f"  ?{parameter}={value}", markup=False, soft_wrap=True)
+        if isinstance(request["body"], str):
+            out.print(request["body"], markup=False, soft_wrap=True)
+        elif request["body"] is not None:
+            out.print_json(data=request["body"])
 
 
 @app.command

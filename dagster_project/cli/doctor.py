@@ -26,7 +26,7 @@ from destinations.paths import (
     warehouse_path,
 )
 
-app = App(help_format="plaintext")
+app = App(name="doctor", help_format="plaintext")
 
 LOW_DISK_BYTES = 1_000_000_000
 PACKAGES = ("storeroom", "dagster", "dbt-core", "dbt-duckdb", "duckdb", "polars", "pyarrow")

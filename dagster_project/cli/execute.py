@@ -6,14 +6,14 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from destinations.errors import ConfigurationError
-from destinations.paths import dagster_home, project_root
+from destinations.paths import dagster_home, project_root, state_dir
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -31,9 +31,7 @@ class Summary:
     def syncs(self) -> list[dict[str, Any]]:
         """The row of every sync that ran, by name."""
         return [
-            metadata
-            for key, metadata in sorted(self.materialised.items())
-            if key[0] == "syncs"
+            metadata for key, metadata in sorted(self.materialised.items()) if key[0] == "syncs"
         ]
 
 
@@ -86,11 +84,12 @@ def run_job(
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     jobs = [job.name for job in definitions.jobs or []]
     if name not in jobs:
-        raise ConfigurationError(
-            f"There is no job '{name}'.", f"Jobs: {', '.join(sorted(jobs))}."
-        )
+        raise ConfigurationError(f"There is no job '{name}'.", f"Jobs: {', '.join(sorted(jobs))}.")
     job = definitions.resolve_job_def(name)
-    with instance() as here:
+    # dbt speaks on standard output, which belongs to the command's own result.
+    log = state_dir() / "logs" / "run.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with instance() as here, log.open("a", encoding="utf-8") as said, redirect_stdout(said):
         result = job.execute_in_process(
             instance=here,
             run_config=QUIET,
@@ -119,6 +118,4 @@ def run_job(
                 failed_checks.append(
                     f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
                 )
-    return Summary(
-        result.success, result.run_id, materialised, tuple(errors), tuple(failed_checks)
-    )
+    return Summary(result.success, result.run_id, materialised, tuple(errors), tuple(failed_checks))

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from dagster_project.cli.output import Exit, out, print_json, progress_bar
-from dagster_project.ingestion import ingest, load_sources, replay
-from dagster_project.progress import announce
+from dagster_project.cli.output import Exit, err, out, print_json, progress_bar
+from dagster_project.defs.ingestion import load
+from dagster_project.ingestion import load_sources, replay
 from destinations.paths import landing_dir, raw_dir, sources_file
 
-app = App(help_format="plaintext")
+app = App(name="ingest", help_format="plaintext")
 
 
 @app.default
@@ -36,22 +36,25 @@ def run(
     json
         Print the counts as one JSON object.
     """
-    sources = load_sources(sources_file())
     with progress_bar(quiet=json):
-        if replay_rejected:
-            report = replay(
-                sources, landing_dir(), raw_dir(), datetime.now(UTC), reason=reason, file=file
-            )
-        else:
-            report = ingest(
-                sources,
+        report = (
+            replay(
+                load_sources(sources_file()),
                 landing_dir(),
                 raw_dir(),
                 datetime.now(UTC),
-                on_progress=lambda what, done, total: announce("ingest", what, done, total),
+                reason=reason,
+                file=file,
             )
+            if replay_rejected
+            else load()
+        )
     if json:
         print_json([report.as_row()])
     else:
-        out.print(report.as_text())
+        out.print(report.as_text)
+        if replay_rejected:
+            out.print(f"{report.replayed:,} taken now, {report.still_rejected:,} still rejected")
+        for name, why in report.waiting.items():
+            err.print(f"Left for the next run: {name} ({why})", markup=False)
     return Exit.DONE

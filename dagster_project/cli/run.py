@@ -10,7 +10,8 @@ from dagster_project.cli.execute import Summary, load_definitions, run_job
 from dagster_project.cli.output import Exit, err, out, print_json, print_rows, progress_bar
 from dagster_project.cli.syncs import REPORT_COLUMNS
 
-app = App(help_format="plaintext")
+app = App(name="run", help_format="plaintext")
+
 
 @app.default
 def run(

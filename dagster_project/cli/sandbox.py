@@ -9,7 +9,7 @@ from destinations.connections import DEFAULT_SANDBOX_URL
 from destinations.paths import sandbox_dir
 from destinations.sandbox import serve
 
-app = App(help_format="plaintext")
+app = App(name="sandbox", help_format="plaintext")
 
 
 @app.default

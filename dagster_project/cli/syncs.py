@@ -18,7 +18,7 @@ from destinations.sync.snapshot import current
 from destinations.sync.status import pause as pause_sync
 from destinations.sync.status import read_status
 
-app = App(help_format="plaintext")
+app = App(name="syncs", help_format="plaintext")
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 

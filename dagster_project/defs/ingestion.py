@@ -1,13 +1,12 @@
 """The first step of the graph: landing files become raw events, each file exactly once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from dagster_project.ingestion import IngestReport, ingest, load_sources
+from dagster_project.ingestion import IngestReport, Progress, ingest, load_sources
 from dagster_project.progress import announce
 from destinations.paths import landing_dir, raw_dir, sources_file
 
@@ -21,27 +20,51 @@ RAW = {
 
 
 def metadata_of(report: IngestReport) -> dict[str, dict[str, object]]:
-    """Per raw table what one ingestion did, as Dagster metadata."""
-    lateness = {f"lateness_{name}_seconds": value for name, value in report.lateness.items()}
+    """Per raw table what one ingestion did, as Dagster metadata (lateness in seconds)."""
+    late = report.lateness
+    lateness = {f"lateness_{name}": value for name, value in asdict(late).items()} if late else {}
     return {
         "events": {
-            "dagster/partition_row_count": report.events,
             "events": report.events,
             "bytes": report.bytes,
             "seconds": report.seconds,
             **lateness,
         },
         "rejected_events": {
-            "rejected": report.rejected_total,
+            "rejected": report.rejections,
             "reasons": dg.MetadataValue.json(report.rejected),
         },
         "loaded_files": {
             "files": report.files_loaded,
             "skipped": report.files_skipped,
             "lines": report.lines,
+            "filtered": report.filtered,
+            "waiting": dg.MetadataValue.json(report.waiting),
+            "unmatched": dg.MetadataValue.json(list(report.unmatched)),
         },
         "replayed": {},
     }
+
+
+def load() -> IngestReport:
+    """Load what is new in the landing zone, announcing how far it is.
+
+    Raises:
+        StoreroomError: no landing zone, or another process is loading.
+    """
+    landing_dir().mkdir(parents=True, exist_ok=True)
+
+    def tell(progress: Progress) -> None:
+        what = f"file {progress.files:,} of {progress.files_total:,}"
+        announce("ingest", what, progress.bytes, progress.bytes_total)
+
+    return ingest(
+        load_sources(sources_file()),
+        landing_dir(),
+        raw_dir(),
+        datetime.now(UTC),
+        on_progress=tell,
+    )
 
 
 def definitions() -> dg.Definitions:
@@ -76,14 +99,8 @@ def definitions() -> dg.Definitions:
     def ingest_landing_files(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult]:
-        report = ingest(
-            load_sources(sources_file()),
-            landing_dir(),
-            raw_dir(),
-            datetime.now(UTC),
-            on_progress=lambda what, done, total: announce("ingest", what, done, total),
-        )
-        context.log.info(report.as_text())
+        report = load()
+        context.log.info(report.as_text)
         for name, metadata in metadata_of(report).items():
             yield dg.MaterializeResult(asset_key=["raw", name], metadata=metadata)
 

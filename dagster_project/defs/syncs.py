@@ -4,8 +4,6 @@ The syncs of one connection are one step with one spec per audience: a run may t
 subset, and the connection's pool lets one sender at a time reach the tool.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -154,7 +152,10 @@ def check_results(key: dg.AssetKey, report: SyncReport) -> Iterator[dg.AssetChec
         check_name=REJECTIONS_CHECK,
         passed=report.rejected == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"rejected": report.rejected, "reasons": dg.MetadataValue.json(report.as_row()["reasons"])},
+        metadata={
+            "rejected": report.rejected,
+            "reasons": dg.MetadataValue.json(report.as_row()["reasons"]),
+        },
     )
 
 

@@ -1,7 +1,5 @@
 """dbt's models as assets, grouped by folder, and the audiences published from them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -77,9 +75,7 @@ def definitions() -> dg.Definitions:
     def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         wait_for_writer(warehouse_path())
         yield from _build(context, dbt, ["build"], total=_selected_count(content))
-        names = {
-            key.path[-1] for key in context.selected_asset_keys if key.path[0] == "audiences"
-        }
+        names = {key.path[-1] for key in context.selected_asset_keys if key.path[0] == "audiences"}
         for snapshot in publish_audiences(sorted(names)):
             context.log.info(
                 f"Published {snapshot.audience} {snapshot.version}: {snapshot.rows:,} rows"

@@ -58,6 +58,11 @@ class Settings(BaseModel):
         pattern=r"^((s3|gs|az)://[^/?#]+(/[^?#]*)?|file://\.?/.*)$",
         examples=["s3://example-bucket/storeroom"],
     )
+    folder: str = Field(
+        default="",
+        description="Folder below url; by default the audience's name.",
+        pattern=r"^[^?#]*$",
+    )
     format: FileFormat = Field(default="parquet", description="parquet, csv or jsonl.")
     gzip: bool = Field(default=False, description="Compress csv and jsonl with gzip.")
     batch_rows: int = Field(default=100_000, ge=1, description="Most rows of one file.")
@@ -121,7 +126,9 @@ class ObjectStorageDriver:
         return within_limits(operation, rows, render, settings.batch_rows, settings.batch_bytes)
 
     def send(self, delivery: Delivery) -> Outcome:
-        name = delivery.id + file_suffix(self._settings.format, self._settings.gzip)
+        settings = self._settings
+        name = delivery.id + file_suffix(settings.format, settings.gzip)
+        name = f"{settings.folder.strip('/')}/{name}".lstrip("/")
         try:
             store = self._opened()
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
