@@ -7,6 +7,8 @@ What matters to a sync is whether the request can have reached the destination:
 from __future__ import annotations
 
 import ipaddress
+import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +24,21 @@ from destinations.errors import ConfigurationError
 CONNECT_SECONDS = 10.0
 MOST_BYTES = 32 << 20
 """Longer answers are cut: no vendor's answer to a batch comes near."""
+
+
+class _WithoutQueries(logging.Filter):
+    """urllib3 logs every URL; some vendors want their keys in it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                re.sub(r"\?\S+", "?...", part) if isinstance(part, str) else part
+                for part in record.args
+            )
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueries())
 
 
 class NotSentError(Exception):
@@ -138,15 +155,16 @@ def _read(answer: requests.Response, deadline: float) -> bytes:
     parts: list[bytes] = []
     length = 0
     try:
-        for part in answer.iter_content(64 << 10):
+        # read1 gives what has arrived, where read would wait for all that was asked for.
+        while part := answer.raw.read1(64 << 10, decode_content=True):
             parts.append(part)
             length += len(part)
             if length > MOST_BYTES:
                 raise NoAnswerError(f"the answer is longer than {MOST_BYTES} bytes")
             if time.monotonic() > deadline:
                 raise NoAnswerError("the answer did not arrive in time")
-    except requests.exceptions.RequestException as error:
-        raise NoAnswerError(_words(error)) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise NoAnswerError(type(error).__name__) from error
     return b"".join(parts)
 
 
