@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from destinations.driver import Operation
+from destinations.errors import ConfigurationError
+from destinations.evidence import check_spec, previews
+from destinations.http.check import check
+from destinations.http.openapi import disagreements
+from destinations.http.preview import preview
+from destinations.language.loader import load_spec_text
+from destinations.registry import CATALOG, list_destinations, load_spec
+
+OPENAPI = Path(__file__).parents[1] / ".." / "shared" / "openapi"
+IDS = [row.id for row in list_destinations()]
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("STOREROOM_STATE", str(tmp_path / "state"))
+
+
+@pytest.mark.parametrize("destination", IDS)
+def test_every_spec_of_the_catalog_checks(destination):
+    findings = check_spec(destination)
+    assert [finding.text for finding in findings if finding.state == "problem"] == []
+    assert all(set(finding.as_row()) == {"state", "text"} for finding in findings)
+
+
+@pytest.mark.parametrize("destination", IDS)
+def test_every_spec_previews_every_operation(destination):
+    spec = load_spec(destination)
+    found = list(previews(destination, None, 2))
+    assert {row["operation"] for row in found} == {operation.value for operation in spec.operations}
+    for row in found:
+        assert set(row) == {"destination", "operation", "requests"}
+        assert row["requests"]
+        for request in row["requests"]:
+            assert set(request) == {"method", "url", "headers", "query", "body"}
+            assert request["url"].startswith("https://")
+            assert "{" not in request["url"]
+        assert json.dumps(row)
+
+
+def test_a_preview_shows_placeholders_for_secrets():
+    (shown,) = previews("facebook_custom_audiences", "add", 2)
+    (request,) = shown["requests"]
+    assert request["query"] == {"access_token": "<access_token>"}
+    assert len(request["body"]["payload"]["data"]) == 2
+    (shown,) = previews("hubspot", "upsert", 1)
+    assert shown["requests"][0]["headers"]["Authorization"] == "Bearer <access_token>"
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"), [("track", "has no track"), ("upsrt", "Did you mean 'upsert'")]
+)
+def test_an_operation_that_there_is_not(operation, words):
+    with pytest.raises(ConfigurationError, match=words):
+        list(previews("hubspot", operation, 2))
+
+
+def test_a_code_adapter_has_no_requests():
+    assert list(previews("sqlite", None, 2)) == []
+    with pytest.raises(ConfigurationError, match="own protocol"):
+        list(previews("sqlite", "upsert", 2))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('visits: "3"', 'visits: "4"', "request 1 has the body"),
+        ("outcomes: [accepted, rejected]", "outcomes: [accepted, accepted]", "accepted, rejected"),
+        ("- request: POST /crm/v3/objects/contacts/batch/update\n        body", "- request: POST /x\n        body", "request 1 is POST"),
+    ],
+)  # fmt: skip
+def test_an_example_that_does_not_hold_is_a_problem(old, new, words):
+    text = (CATALOG / "crm" / "hubspot.yaml").read_text(encoding="utf-8")
+    assert old in text
+    findings = check(load_spec_text(text.replace(old, new), "hubspot.yaml"))
+    problems = [finding.text for finding in findings if finding.state == "problem"]
+    assert len(problems) == 1
+    assert words in problems[0]
+
+
+@pytest.mark.skipif(not OPENAPI.is_dir(), reason="the vendors' OpenAPI files are not here")
+def test_requests_agree_with_the_vendors_own_description():
+    findings = check_spec("hubspot", OPENAPI / "hubspot__contacts_v3.json.gz")
+    agreeing = [finding.text for finding in findings if "OpenAPI" in finding.text]
+    assert len(agreeing) == len(load_spec("hubspot").operations)
+    assert all("agrees" in text for text in agreeing)
+
+
+DESCRIPTION = {
+    "paths": {
+        "/v1/people/{id}": {
+            "parameters": [{"name": "force", "in": "query"}],
+            "put": {
+                "parameters": [{"name": "token", "in": "query", "required": True}],
+                "requestBody": {"$ref": "#/components/requestBodies/Person"},
+            },
+        }
+    },
+    "components": {
+        "requestBodies": {
+            "Person": {
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/P"}}}
+            }
+        },
+        "schemas": {
+            "P": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string", "nullable": True}},
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"body": {"name": None}}, None),
+        ({"body": {}}, "'name' is a required property"),
+        ({"body": {"name": 3}}, "not of type"),
+        ({"query": {}}, "token is missing"),
+        ({"query": {"token": "x", "other": "y"}}, "no query parameter other"),
+        ({"method": "POST"}, "no POST"),
+        ({"url": "https://api.example.com/v2/people/1"}, "no path like"),
+    ],
+)
+def test_disagreements_with_a_description_are_named(change, words):
+    pytest.importorskip("jsonschema")
+    request = {
+        "method": "PUT",
+        "url": "https://api.example.com/v1/people/7",
+        "query": {"token": "x"},
+        "headers": {},
+        "body": {"name": "Ann"},
+        **change,
+    }
+    found = disagreements(DESCRIPTION, request)
+    assert (found == []) if words is None else any(words in said for said in found)
+
+
+def test_a_preview_of_many_rows_keeps_to_the_batch():
+    shown = preview(load_spec("hubspot"), Operation.ADD, 101)
+    assert [len(request["body"]["inputs"]) for request in shown["requests"]] == [100, 1]
