@@ -18,7 +18,7 @@ import polars as pl
 
 from destinations.driver import HASH, KEY, Delivery, Driver, Operation, Outcome, Status
 from destinations.sync import journal as events
-from destinations.sync.journal import Journal
+from destinations.sync.journal import Entry, Journal
 from destinations.sync.outcomes import checked, failed, to_bisect
 from destinations.sync.pace import Pace
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
@@ -121,12 +121,12 @@ class Sender:
             return work.rows
         judged = work.rows.with_columns(problems.alias("message"))
         bad = judged.filter(pl.col("message").is_not_null())
-        self.journal.commit([events.rejections(bad, work.change, "message")])
+        self.journal.commit([events.rejections(bad, work.change)])
         self.tally.because(work.change, REJECTED, bad)
         return judged.filter(pl.col("message").is_null()).drop("message")
 
     def _work(self, source: Iterator[_Pending]) -> None:
-        answered: list[pl.DataFrame] = []
+        answered: list[Entry] = []
         try:
             while True:
                 with self._turn:
@@ -140,7 +140,7 @@ class Sender:
             self._errors.append(error)
             self.pace.stop(f"the run failed: {error}")
 
-    def _finish(self, first: _Pending, answered: list[pl.DataFrame]) -> list[pl.DataFrame]:
+    def _finish(self, first: _Pending, answered: list[Entry]) -> list[Entry]:
         """Send one delivery until each of its rows met its fate; returns answers not yet durable."""
         stack = [first]
         while stack:
@@ -162,7 +162,7 @@ class Sender:
             stack += more
         return answered
 
-    def _send(self, pending: _Pending) -> tuple[pl.DataFrame, list[_Pending]]:
+    def _send(self, pending: _Pending) -> tuple[Entry, list[_Pending]]:
         delivery = pending.delivery
         try:
             outcome = self.driver.send(delivery)
@@ -178,13 +178,13 @@ class Sender:
         if accepted == results.height:
             self.tally.count(pending.change, DELIVERED, accepted)
             self._close(pending, accepted=True, message="")
-            return events.answers(results.drop(HASH), results[HASH], pending.change), []
+            return events.answers(results, delivery.rows[HASH], pending.change), []
 
         halves: list[_Pending] = []
         if to_bisect(delivery, outcome, results, self.driver.capabilities.per_row_results):
             halves = self._halves(pending, results)
             results = results.with_columns(pl.lit(Status.RETRY.value).alias("status"))
-            return events.answers(results.drop(HASH), results[HASH], pending.change), halves
+            return events.answers(results, delivery.rows[HASH], pending.change), halves
         self.tally.count(pending.change, DELIVERED, accepted)
         bad = results.filter(pl.col("status") == Status.REJECTED.value)
         self.tally.because(pending.change, REJECTED, bad)
@@ -194,7 +194,7 @@ class Sender:
         more = self._again(pending, outcome, later)
         message = bad["message"].drop_nulls().first() if refused else ""
         self._close(pending, accepted > 0, str(message or ""), opened=len(more))
-        return events.answers(results.drop(HASH), results[HASH], pending.change), more
+        return events.answers(results, delivery.rows[HASH], pending.change), more
 
     def _judge(self, outcome: Outcome, results: pl.DataFrame, answered: bool) -> None:
         """Tell the pace what this answer means for all workers."""

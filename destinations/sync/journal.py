@@ -17,12 +17,14 @@ import os
 import struct
 import threading
 import zlib
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from destinations.driver import KEY
+from destinations.driver import HASH, KEY
 from destinations.errors import StoreroomError
 from destinations.sync.durable import sync_folder
 
@@ -51,57 +53,72 @@ class LedgerError(StoreroomError):
     """The ledger cannot be read or written; it is never guessed at."""
 
 
-def claims(keys: pl.Series, change: str) -> pl.DataFrame:
-    """Claim events for one delivery, in the shape of ``EVENTS``."""
-    return _events(keys, event=CLAIM, change=change)
+@dataclass(frozen=True)
+class Entry:
+    """Events of one delivery, still as lists: one frame is built per commit, not per delivery,
+    which is what makes one row per request affordable.
+    """
+
+    keys: list[str]
+    events: list[str]
+    change: str | None = None
+    hashes: list[str | None] | None = None
+    remote_ids: list[str | None] | None = None
+    messages: list[str | None] | None = None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def forgets(keys: pl.Series) -> pl.DataFrame:
-    return _events(keys, event=FORGET)
+def claims(keys: pl.Series, change: str) -> Entry:
+    """These rows are about to be sent."""
+    return Entry(keys.to_list(), [CLAIM] * len(keys), change)
 
 
-def merges(keys: pl.Series) -> pl.DataFrame:
+def forgets(keys: pl.Series) -> Entry:
+    """Earlier refusals of these keys no longer matter."""
+    return Entry(keys.to_list(), [FORGET] * len(keys))
+
+
+def merges(keys: pl.Series) -> Entry:
     """Held keys let go because their person stays under another key: gone without a request."""
-    message = "in the audience under another key"
-    return _events(keys, event=ACCEPTED, change="remove", message=message)
+    return Entry(keys.to_list(), [ACCEPTED] * len(keys), "remove")
 
 
-def rejections(rows: pl.DataFrame, change: str, message: str) -> pl.DataFrame:
-    """Events for rows refused before sending; ``rows`` has ``_key``, ``_hash`` and ``message``."""
-    return rows.select(
-        pl.col(KEY),
-        pl.lit(REJECTED).alias("event"),
-        pl.lit(change).alias("change"),
-        pl.col("_hash").alias("hash"),
-        pl.lit(None, dtype=pl.String).alias("remote_id"),
-        pl.col(message).alias("message"),
-        _now(),
+def rejections(rows: pl.DataFrame, change: str) -> Entry:
+    """Rows refused before sending; ``rows`` has ``_key``, ``_hash`` and ``message``."""
+    return Entry(
+        rows[KEY].to_list(),
+        [REJECTED] * rows.height,
+        change,
+        hashes=rows[HASH].to_list(),
+        messages=rows["message"].to_list(),
     )
 
 
-def answers(results: pl.DataFrame, hashes: pl.Series, change: str) -> pl.DataFrame:
-    """Events for one answer: ``results`` in the shape of ``Outcome.results``, rows as sent."""
-    return results.select(
-        pl.col(KEY),
-        pl.col("status").alias("event"),
-        pl.lit(change).alias("change"),
-        hashes.alias("hash"),
-        pl.col("remote_id"),
-        pl.col("message"),
-        _now(),
+def answers(results: pl.DataFrame, hashes: pl.Series, change: str) -> Entry:
+    """One answer: ``results`` in the shape of ``Outcome.results``, in the order of ``hashes``."""
+    return Entry(
+        results[KEY].to_list(),
+        results["status"].to_list(),
+        change,
+        hashes=hashes.to_list(),
+        remote_ids=results["remote_id"].to_list(),
+        messages=results["message"].to_list(),
     )
 
 
-def _events(keys: pl.Series, **constants: str) -> pl.DataFrame:
-    columns = [
-        pl.lit(constants.get(name), dtype=pl.String).alias(name)
-        for name in ("event", "change", "hash", "remote_id", "message")
-    ]
-    return keys.to_frame(KEY).select(pl.col(KEY), *columns, _now())
-
-
-def _now() -> pl.Expr:
-    return pl.lit(datetime.now(UTC), dtype=EVENTS["at"]).alias("at")
+def _frame(entries: list[Entry]) -> pl.DataFrame:
+    """Entries in the shape of ``EVENTS``."""
+    columns: dict[str, list[Any]] = {name: [] for name in EVENTS}
+    for entry in entries:
+        nothing = [None] * len(entry.keys)
+        columns[KEY] += entry.keys
+        columns["event"] += entry.events
+        columns["change"] += [entry.change] * len(entry.keys)
+        columns["hash"] += entry.hashes or nothing
+        columns["remote_id"] += entry.remote_ids or nothing
+        columns["message"] += entry.messages or nothing
+        columns["at"] += [entry.at] * len(entry.keys)
+    return pl.DataFrame(columns, schema=EVENTS)
 
 
 class Journal:
@@ -112,22 +129,22 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         sync_folder(path.parent)
         self._turn = threading.Condition()
-        self._waiting: list[pl.DataFrame] = []
+        self._waiting: list[Entry] = []
         self._arrived = 0
         self._durable = 0
         self._writing = False
         self._broken: OSError | None = None
 
-    def commit(self, frames: list[pl.DataFrame]) -> None:
+    def commit(self, entries: list[Entry]) -> None:
         """Append events in this order; returns when they are durable.
 
         Raises:
             LedgerError: they are not (disk full, read-only …); nothing can be appended any more.
         """
-        if not frames:
+        if not entries:
             return
         with self._turn:
-            self._waiting.extend(frames)
+            self._waiting.extend(entries)
             self._arrived += 1
             ticket = self._arrived
             while self._writing and self._durable < ticket and self._broken is None:
@@ -139,7 +156,7 @@ class Journal:
             self._waiting, self._writing = [], True
         failure: OSError | None = None
         try:
-            self._append(pl.concat(batch))
+            self._append(_frame(batch))
         except OSError as error:
             failure = error
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from destinations.driver import HASH, KEY, RESULT_SCHEMA, Delivery, Outcome, Status, results_for
+from destinations.driver import KEY, RESULT_SCHEMA, Delivery, Outcome, Status, results_for
 
 _STATUSES = [status.value for status in Status]
 
 
 def checked(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
-    """Exactly one result per row of ``delivery``, in its order (``RESULT_SCHEMA`` and ``_hash``).
+    """Exactly one result per row of ``delivery``, in its order (``RESULT_SCHEMA``).
 
     A row that the answer leaves out, names twice or gives an unknown status is in doubt:
     it is never taken for accepted.
@@ -18,10 +18,13 @@ def checked(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
     rows, results = delivery.rows, outcome.results
     if not set(RESULT_SCHEMA) <= set(results.columns):
         missing = ", ".join(sorted(set(RESULT_SCHEMA) - set(results.columns)))
-        return with_hashes(rows, results_for(rows, Status.IN_DOUBT, f"answer without {missing}"))
-    results = results.select(pl.col(name).cast(dtype) for name, dtype in RESULT_SCHEMA.items())
-    if results[KEY].equals(rows[KEY]) and results["status"].is_in(_STATUSES).all():
-        return with_hashes(rows, results)
+        return results_for(rows, Status.IN_DOUBT, f"answer without {missing}")
+    if dict(results.schema) != RESULT_SCHEMA:
+        results = results.select(pl.col(name).cast(dtype) for name, dtype in RESULT_SCHEMA.items())
+    if results[KEY].equals(rows[KEY]):
+        status = results["status"]
+        if all_are(status, Status.ACCEPTED) or status.is_in(_STATUSES).all():
+            return results
     known = results.with_columns(times=pl.len().over(KEY)).unique(KEY, keep="any")
     joined = rows.select(KEY).join(known, on=KEY, how="left", maintain_order="left")
     fault = (
@@ -32,7 +35,7 @@ def checked(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
         .when(~pl.col("status").is_in(_STATUSES).fill_null(False))
         .then(pl.lit("the answer gives this row no known status"))
     )
-    judged = joined.with_columns(fault.alias("fault")).select(
+    return joined.with_columns(fault.alias("fault")).select(
         KEY,
         pl.when(pl.col("fault").is_null())
         .then("status")
@@ -41,12 +44,11 @@ def checked(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
         pl.coalesce("fault", "message").alias("message"),
         "remote_id",
     )
-    return with_hashes(rows, judged)
 
 
-def with_hashes(rows: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
-    """``results`` (in the order of ``rows``) with the hash of what was sent."""
-    return results.with_columns(rows[HASH])
+def all_are(statuses: pl.Series, status: Status) -> bool:
+    """Whether every row has this status (null is none)."""
+    return (statuses == status.value).sum() == len(statuses)
 
 
 def failed(delivery: Delivery, error: Exception) -> Outcome:
@@ -60,5 +62,5 @@ def to_bisect(delivery: Delivery, outcome: Outcome, results: pl.DataFrame, per_r
     return (
         (outcome.whole or not per_row)
         and delivery.rows.height > 1
-        and bool((results["status"] == Status.REJECTED.value).all())
+        and all_are(results["status"], Status.REJECTED)
     )

@@ -21,7 +21,7 @@ import pytest
 from destinations.sync.snapshot import publish
 
 BATCH, WORKERS, ROWS = 20, 3, 1200
-KILLS = int(os.environ.get("STOREROOM_TEST_KILLS", "14"))
+KILLS = int(os.environ.get("STOREROOM_TEST_KILLS", "10"))
 
 
 class Destination(ThreadingHTTPServer):
