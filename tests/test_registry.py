@@ -143,7 +143,10 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch):
 
 def test_the_sandbox_needs_no_secret_and_no_vendor(monkeypatch):
     monkeypatch.setenv("STOREROOM_SANDBOX_URL", "http://127.0.0.1:9/")
-    driver = registry.open_driver(connection(sandbox=True), {}, "profile_id", "loyal")
+    monkeypatch.setenv("HUB", "a-real-token")
+    real = connection(sandbox=True, access_token={"env": "HUB"})
+    driver = registry.open_driver(real, {}, "profile_id", "loyal")
+    assert driver._login.headers == {"Authorization": "Bearer sandbox-access_token"}
     assert driver._session.url("/x") == "http://127.0.0.1:9/hubspot/x"
     driver.close()
 

@@ -85,9 +85,9 @@ def authorizer_of(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
 
     def filled(text: str) -> str:
         found = constant_text(text, constants)
-        if not found or any(ord(character) < 32 for character in found):
+        if not found or not found.isascii() or not found.isprintable():
             raise ConfigurationError(
-                f"The login of {spec.name} ({text}) is empty or holds line breaks.",
+                f"The login of {spec.name} ({text}) is empty or holds what no header can carry.",
                 "Check the environment variable that the connection names.",
             )
         return found
@@ -106,4 +106,7 @@ def authorizer_of(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
             pair = f"{constant_text(username, constants) or ''}:{constant_text(password, constants) or ''}"
             return Headers({"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()})
         case Hmac(secret=secret):
-            return Signature(spec.auth, filled(secret).encode())
+            key = constant_text(secret, constants)
+            if not key:
+                raise ConfigurationError(f"The signing key of {spec.name} ({secret}) is empty.")
+            return Signature(spec.auth, key.encode())

@@ -58,19 +58,15 @@ class Limiter:
         """
         with self._state() as state:
             now = self._clock()
-            closed = float(state.get("closed_until", 0.0)) - now
-            levels = [self._level(limit, state, now) for limit in self._limits]
-            waits = [
-                (1 - level) / _rate(limit)
-                for limit, level in zip(self._limits, levels, strict=True)
-            ]
-            wait = max([0.0, closed, *waits])
+            # While the account is closed nothing flows: the buckets go on when it opens,
+            # or everybody who waited would go at once.
+            opens = max(now, float(state.get("closed_until", 0.0)))
+            levels = {_name(limit): self._level(limit, state, opens) for limit in self._limits}
+            waits = [(1 - levels[_name(limit)]) / _rate(limit) for limit in self._limits]
+            wait = opens - now + max([0.0, *waits])
             if wait > patience:
                 return wait
-            state["buckets"] = {
-                _name(limit): [level - 1, now]
-                for limit, level in zip(self._limits, levels, strict=True)
-            }
+            state["buckets"] = {name: [level - 1, opens] for name, level in levels.items()}
         if wait > 0:
             self._sleep(wait)
         return 0.0

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from destinations.connections import Connection, sandbox_url
+from destinations.connections import Connection, FromEnvironment, sandbox_url
 from destinations.errors import ConfigurationError
 from destinations.http.auth import Headers, authorizer_of
 from destinations.http.driver import HttpDriver
 from destinations.http.limits import Limiter, account_file
 from destinations.http.session import Session
 from destinations.language.bodies import constant_text
-from destinations.language.settings import checked, with_placeholders
+from destinations.language.settings import checked, for_sandbox
 from destinations.language.spec import Spec
 from destinations.paths import state_dir
 
@@ -31,13 +31,15 @@ def open_http(
         ConfigurationError: a setting is unknown, missing, misshapen, or a secret in clear.
     """
     given = {**connection.resolved(), **target}
-    settings = checked(
-        spec, with_placeholders(spec, given) if connection.sandbox else given, connection.name
-    )
+    if connection.sandbox:
+        given = for_sandbox(spec, given)
+    settings = checked(spec, given, connection.name)
     base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings)
     login = authorizer_of(spec, settings)
     credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
-    secrets = [str(value) for value in credentials.values() if value is not None]
+    # Whatever somebody keeps out of the file is kept out of the records too (a webhook's URL).
+    hidden = {name for name, v in connection.settings.items() if isinstance(v, FromEnvironment)}
+    secrets = [str(settings[name]) for name in {*credentials, *hidden} if settings.get(name)]
     if isinstance(login, Headers):
         secrets += [text.split(" ", 1)[-1] for text in login.headers.values()]
     account = account_file(_limits_dir(), spec.id, {**credentials, "base_url": base_url})
@@ -47,7 +49,8 @@ def open_http(
         audience,
         session=Session(base_url, timeout=spec.timeout, connections=spec.concurrency),
         login=login,
-        limiter=Limiter(account, spec.limits),
+        # The sandbox is nobody's account: what it may be asked is up to this machine.
+        limiter=Limiter(account, () if connection.sandbox else spec.limits),
         secrets=secrets,
     )
 

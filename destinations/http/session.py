@@ -110,6 +110,8 @@ class Session:
             if _never_left(error):
                 raise NotSentError(_words(error)) from error
             raise NoAnswerError(_words(error)) from error
+        except (ValueError, UnicodeError) as error:
+            raise NotSentError("the request cannot be written as HTTP") from error
         with answer:
             return Response(
                 answer.status_code,

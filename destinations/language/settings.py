@@ -61,9 +61,10 @@ def refuse_clear_secrets(
             )
 
 
-def with_placeholders(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """For the sandbox and previews: what is not given is filled with harmless examples."""
-    return {**example_settings(spec), **given}
+def for_sandbox(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not given is an example, and every secret is ``sandbox-<name>``, never a real one."""
+    secrets = {name: f"sandbox-{name}" for name, s in spec.settings.items() if s.secret}
+    return {**example_settings(spec), **given, **secrets}
 
 
 def example_settings(spec: Spec) -> dict[str, Any]:
