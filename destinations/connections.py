@@ -75,7 +75,7 @@ class Connection(BaseModel):
     def resolved(self) -> dict[str, Any]:
         """Settings with their environment values.
 
-        On the sandbox an unset variable reads as a placeholder: it asks for no real secret.
+        On the sandbox every variable reads as a placeholder: no real secret goes there.
 
         Raises:
             ConfigurationError: a variable is not set.
@@ -90,7 +90,7 @@ class Connection(BaseModel):
 
     def _resolved(self, name: str, value: Any) -> Any:
         if isinstance(value, FromEnvironment):
-            return os.environ.get(value.env, f"sandbox-{name}")
+            return f"sandbox-{name}" if self.sandbox else os.environ[value.env]
         if isinstance(value, InState):
             path = state_dir() / value.state
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,7 @@ class DuckdbDriver:
         return Capabilities(
             operations=tables.WRITES | {Operation.REMOVE, Operation.DELETE},
             batch_rows=self._settings.batch_rows,
+            clears=True,
             concurrency=1,
         )
 

@@ -96,6 +96,7 @@ class EmailDriver:
                 {Operation.UPSERT, Operation.ADD, Operation.REMOVE, Operation.TRACK}
             ),
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=self._settings.batch_bytes,
             concurrency=1,
             per_row_results=False,

@@ -108,6 +108,7 @@ class KafkaDriver:
                 }
             ),
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=16 << 20,
             idempotent=False,
         )

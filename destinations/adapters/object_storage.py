@@ -109,6 +109,7 @@ class ObjectStorageDriver:
                 {Operation.UPSERT, Operation.ADD, Operation.REMOVE, Operation.TRACK}
             ),
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=self._settings.batch_bytes,
             per_row_results=False,
         )

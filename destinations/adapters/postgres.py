@@ -84,6 +84,7 @@ class PostgresDriver:
         return Capabilities(
             operations=tables.WRITES | {Operation.REMOVE, Operation.DELETE},
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=64 << 20,
         )
 

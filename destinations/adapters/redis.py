@@ -73,6 +73,7 @@ class RedisDriver:
         return Capabilities(
             operations=WRITES | {Operation.REMOVE, Operation.DELETE},
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=16 << 20,
         )
 

@@ -86,6 +86,7 @@ class SftpDriver:
                 {Operation.UPSERT, Operation.ADD, Operation.REMOVE, Operation.TRACK}
             ),
             batch_rows=self._settings.batch_rows,
+            clears=True,
             batch_bytes=self._settings.batch_bytes,
             concurrency=2,
             per_row_results=False,

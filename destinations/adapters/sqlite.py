@@ -58,6 +58,7 @@ class SqliteDriver:
         return Capabilities(
             operations=tables.WRITES | {Operation.REMOVE, Operation.DELETE},
             batch_rows=self._settings.batch_rows,
+            clears=True,
             concurrency=1,  # SQLite has one writer
         )
 
