@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,7 +53,9 @@ def read() -> dict[str, Any]:
 def _parse(target: Path, digest: str) -> None:
     with tempfile.TemporaryDirectory(prefix=".parse-", dir=target) as folder:
         made = Path(folder)
-        run_dbt(["parse", "--no-partial-parse", "--quiet"], target=made)
+        if (target / PARTIAL_PARSE).is_file():
+            shutil.copyfile(target / PARTIAL_PARSE, made / PARTIAL_PARSE)
+        run_dbt(["parse", "--quiet"], target=made)
         (made / STAMP).write_text(digest, encoding="ascii")
         # The stamp goes last: until it stands, the manifest counts as old.
         for name in (PARTIAL_PARSE, MANIFEST, STAMP):

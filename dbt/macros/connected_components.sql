@@ -56,7 +56,8 @@
     {%- endfor -%}
     {%- if state.edges > 0 -%}
         {{- exceptions.raise_compiler_error(
-            'connected_components: ' ~ state.edges ~ ' edges left after ' ~ max_rounds ~ ' rounds') -}}
+            'connected_components: ' ~ state.edges ~ ' edges left after ' ~ max_rounds ~ ' rounds'
+        ) -}}
     {%- endif -%}
 
     {%- do scratch_table(labels,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[2] / "dbt"
-LOADS = 5
+LOADS = 4
 COUNTED = {
     "identity_graph": "identifier_id, profile_id",
     "identity_edges": "* exclude (load_seq)",
