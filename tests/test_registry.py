@@ -144,7 +144,8 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch):
 def test_the_sandbox_needs_no_secret_and_no_vendor(monkeypatch):
     monkeypatch.setenv("STOREROOM_SANDBOX_URL", "http://127.0.0.1:9/")
     monkeypatch.setenv("HUB", "a-real-token")
-    real = connection(sandbox=True, access_token={"env": "HUB"})
+    given = {"access_token": {"env": "HUB"}, "membership_property": {"env": "HUB"}}
+    real = connection(sandbox=True, **given)
     driver = registry.open_driver(real, {}, "profile_id", "loyal")
     assert driver._login.headers == {"Authorization": "Bearer sandbox-access_token"}
     assert driver._session.url("/x") == "http://127.0.0.1:9/hubspot/x"

@@ -30,15 +30,15 @@ def open_http(
     Raises:
         ConfigurationError: a setting is unknown, missing, misshapen, or a secret in clear.
     """
+    hidden = {name for name, v in connection.settings.items() if isinstance(v, FromEnvironment)}
     given = {**connection.resolved(), **target}
     if connection.sandbox:
-        given = for_sandbox(spec, given)
+        given = for_sandbox(spec, given, hidden - set(target))
     settings = checked(spec, given, connection.name)
     base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings)
     login = authorizer_of(spec, settings)
     credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
     # Whatever somebody keeps out of the file is kept out of the records too (a webhook's URL).
-    hidden = {name for name, v in connection.settings.items() if isinstance(v, FromEnvironment)}
     secrets = [str(settings[name]) for name in {*credentials, *hidden} if settings.get(name)]
     if isinstance(login, Headers):
         secrets += [text.split(" ", 1)[-1] for text in login.headers.values()]

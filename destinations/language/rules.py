@@ -142,6 +142,13 @@ def _login(spec: Spec) -> Iterator[Broken]:
         if setting.secret and (setting.default is not None or setting.example is not None):
             fix = "Leave `default` and `example` out; previews show a placeholder."
             yield Broken(("settings", name), f"the secret '{name}' has a value", fix)
+        elif (
+            setting.required
+            and not setting.secret
+            and (setting.default, setting.example) == (None, None)
+        ):
+            fix = "Add `example: ...`, which previews use."
+            yield Broken(("settings", name), f"the setting '{name}' has no example", fix)
     yield from _literal_header(("headers",), spec.headers)
     auth = spec.auth
     if auth is None:

@@ -61,10 +61,18 @@ def refuse_clear_secrets(
             )
 
 
-def for_sandbox(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not given is an example, and every secret is ``sandbox-<name>``, never a real one."""
+def for_sandbox(
+    spec: Spec, given: Mapping[str, Any], from_environment: Iterable[str]
+) -> dict[str, Any]:
+    """Settings for the sandbox, which is sent nothing that stands in the environment.
+
+    Every secret is ``sandbox-<name>``; another setting that is not given in the file itself has
+    its example.
+    """
+    hidden = set(from_environment)
     secrets = {name: f"sandbox-{name}" for name, s in spec.settings.items() if s.secret}
-    return {**example_settings(spec), **given, **secrets}
+    plain = {name: value for name, value in given.items() if name not in hidden}
+    return {**example_settings(spec), **plain, **secrets}
 
 
 def example_settings(spec: Spec) -> dict[str, Any]:

@@ -5,21 +5,23 @@ in, which fields it takes, which request each operation is, and how an answer
 names the rows it took or refused. Nothing in it runs: values are constants or
 placeholders, compiled once to Polars expressions.
 
-Placeholders, in any string of a request (``{name|function|function}``):
+Placeholders, in any string of a request (``{name|function|function:argument}``; the functions
+stand in :mod:`destinations.language.template`):
 
 ``{field}``             the row's mapped field of that name (normalised and hashed as declared)
 ``{settings.x}``        a setting of the connection
-``{<step>.<capture>}``  a value captured from an earlier step's answer for the same row
+``{<step>.<capture>}``  a value captured from an earlier step's answer for the same request
 ``{remote_id}``         the id this destination returned for the row in an earlier run
 ``{custom}``            an object of all mapped fields that ``fields`` does not declare
 ``{fields}``            an object of all mapped fields
 ``{meta.key}``          the sync's key of the row; ``{meta.delivery}`` the delivery's idempotency key;
                         ``{meta.audience}`` the audience's name; ``{meta.now}`` the time of sending (ISO 8601, UTC)
 
-A string that is one placeholder keeps the value's JSON type; anything else is text.
+A string that is one placeholder keeps the value's JSON type; anything else is text. In a path
+and a query values are URL-escaped; a path of just ``/`` is the base URL itself.
 In a body, ``each:`` stands for an array with one element per row, and the key
 ``"...": "{custom}"`` spreads an object into the one around it. A key whose value
-is null or missing is left out of the body unless the operation says ``nulls: send``.
+is null or missing is left out of the body unless the operation's ``nulls`` says otherwise.
 """
 
 from __future__ import annotations
@@ -29,16 +31,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from destinations.driver import Operation
-
-KINDS = (
-    "http_api",
-    "webhook",
-    "database",
-    "warehouse",
-    "object_storage",
-    "file",
-    "stream",
-)
 
 
 class _Part(BaseModel):
@@ -164,7 +156,7 @@ class Answer(_Part):
     status: tuple[int, ...] = (200,)
     body: dict[str, Any] = {}
     """Dotted paths that must have these values, else the whole answer is an error
-    (``{success: true}``; null: the path must be absent or null)."""
+    (``{success: true}``; a list: any of its values; null: absent or null; ``[]``: an empty list)."""
     accepted: NamedRows | None = None
     rejected: NamedRows | None = None
     count: str | None = None
@@ -173,18 +165,21 @@ class Answer(_Part):
     refused_count: str | None = None
     """Dotted path of the number of rows not taken; more than 0 likewise."""
     capture: dict[str, str] = {}
-    """Name -> dotted path of a value that later steps use (one row per request only)."""
+    """Name -> dotted path of a value that later steps use, for all rows of the request."""
     id: str | None = None
     """Dotted path of the destination's own id of the row (one row per request only)."""
 
 
 class ErrorRule(_Part):
-    """What an answer that is not a success means. The first rule that fits decides."""
+    """What an answer means, whatever its status. Rules are asked before ``answer``; the first
+    that fits decides. Without one: 401 and 403 are ``auth``, 408, 425, 429 and 5xx ``retry``,
+    other 4xx ``reject``, redirects ``abort``; another 2xx than promised leaves rows in doubt.
+    """
 
     status: tuple[int, ...] = ()
     """Statuses it is for; empty for any."""
     body: dict[str, Any] = {}
-    """Dotted paths that must have these values for the rule to fit."""
+    """Dotted paths that must have these values for the rule to fit (as in ``answer``)."""
     means: Literal["reject", "retry", "auth", "abort", "accept", "done"]
     """``reject`` the row (or, for a batch, find the guilty rows), ``retry`` later, ``auth``: the
     credentials are wrong, ``abort``: nothing can succeed on this connection, ``accept``: what was
@@ -206,6 +201,7 @@ class RetryAfter(_Part):
     """Where the vendor says how long to wait, and in which form."""
 
     header: str = "Retry-After"
+    """Asked first; ``Retry-After`` itself is always understood."""
     form: Literal["seconds", "milliseconds", "epoch", "date", "auto"] = "auto"
 
 
@@ -248,10 +244,11 @@ class OperationSpec(Step):
     steps: tuple[Step, ...] = ()
     batch: Batch | None = None
     nulls: Literal["drop", "send", "empty"] = "drop"
-    """What becomes of a null value in the body: its key dropped, JSON null, or an empty string."""
+    """What becomes of a null in the body: its key or array element dropped, null, or an empty text."""
     effect: str = ""
     """In plain words what it does at the vendor, where the name alone might mislead."""
     idempotent: bool = True
+    """Whether sending it twice leaves the vendor as sending it once."""
 
 
 class ExampleRequest(_Part):
@@ -298,7 +295,7 @@ class Spec(_Part):
 
     # Code adapters
     adapter: str | None = None
-    """Module under ``destinations.adapters`` with ``Settings`` and ``open(settings)``."""
+    """Python module with ``Settings`` (pydantic) and ``open(settings) -> Driver``."""
     extra: str | None = None
     """The optional dependency group that brings its driver."""
     code_operations: tuple[Operation, ...] = ()

@@ -68,6 +68,7 @@ def test_the_catalog_loads(path):
         ('pattern: "[a-z]+"', 'pattern: "["', 7, "regular expression"),
         ('token: "{settings.key}"', "token: abcdef", 10, "no secret setting"),
         ("secret: true", "secret: true, example: abc", 8, "has a value"),
+        (", example: a", "", 7, "has no example"),
         ("    request: POST /gone\n", "", 18, "one request or several steps"),
         ("POST /gone", "FETCH /gone", 19, "no request"),
         ('{ids: {each: "{email}"}}', '{ids: "{email}"}', 21, "differs from row to row"),
@@ -113,6 +114,12 @@ def test_every_problem_is_named_in_one_go():
     with pytest.raises(SpecError) as caught:
         load_spec_text(text, "acme.yaml")
     assert len(caught.value.problems) == 4  # three places and the field that nothing sends
+
+
+def test_editors_get_a_schema_with_hover_texts():
+    schema = Spec.model_json_schema()
+    assert schema["properties"]["remove_none"]["description"]
+    assert schema["$defs"]["Answer"]["properties"]["count"]["description"]
 
 
 def test_the_file_is_named_after_the_id(tmp_path):
