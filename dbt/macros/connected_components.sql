@@ -66,5 +66,6 @@
 
 
 {% macro scratch_count(relation) -%}
-    {{- return(run_query('select count(*) as row_count from ' ~ relation).columns[0].values()[0]) -}}
+    {%- set counted = run_query('select count(*) as row_count from ' ~ relation) -%}
+    {{- return(counted.columns[0].values()[0]) -}}
 {%- endmacro %}
