@@ -98,7 +98,8 @@ class Compiled:
     def _writer(self, frame: pl.DataFrame, extra: Mapping[str, Any]) -> Writer:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         constants = {**self._constants, "meta.now": now, **extra}
-        scope = Scope(dict(frame.schema), constants, frozenset(self._fields))
+        hashed = frozenset(name for name, declared in self._fields.items() if declared.hash)
+        scope = Scope(dict(frame.schema), constants, frozenset(self._fields), hashed)
         return Writer(scope, self.declaration.nulls)
 
     def _one_each(self, rows: pl.DataFrame) -> Iterator[Rendered]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 import polars_hash  # noqa: F401  (registers the chash and nchash namespaces)
@@ -16,20 +17,26 @@ import polars_hash  # noqa: F401  (registers the chash and nchash namespaces)
 from destinations.driver import KEY, META_COLUMNS, REMOTE_ID
 from destinations.language.template import Function, Placeholder
 
-_CONTROLS = [*map(chr, range(32)), "\x7f", "\x85", "\u2028", "\u2029"]
+_LINE_ENDS = ["\x7f", "\x85", "\u2028", "\u2029"]
+_CONTROLS = [*map(chr, range(32)), *_LINE_ENDS]
 ESCAPED = [*_CONTROLS, '"', "\\"]
 ESCAPES = [*(f"\\u{ord(character):04x}" for character in _CONTROLS), '\\"', "\\\\"]
 """What JSON text escapes, and how; also the ends of lines that only some readers know."""
 
-_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_HEX_PAIRS = [f"{byte:02x}" for byte in range(256)]
-_URL_BYTES = [chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in range(256)]
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_RESERVED = [character for character in map(chr, range(128)) if character not in _UNRESERVED]
+_PERCENT = [quote(character, safe="") for character in _RESERVED]
+_FOREIGN = r"[^\x00-\x7f]"
+
+_HARMLESS = frozenset({"md5", "sha1", "sha256", "base64", "url"})
 
 
 @dataclass(frozen=True)
 class Value:
     expr: pl.Expr
     dtype: pl.DataType
+    harmless: bool = False
+    """Its text holds nothing that JSON would escape: digests, numbers, times."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class Scope:
     """``settings.x``, ``meta.audience``, captured values; a Polars expression for one per row."""
     declared: frozenset[str] = frozenset()
     """Fields that the spec declares: ``{custom}`` is what remains."""
+    hashed: frozenset[str] = frozenset()
+    """Fields that hold digests."""
 
     def is_constant(self, name: str) -> bool:
         """Whether a placeholder's value is the same for every row."""
@@ -57,7 +66,7 @@ class Scope:
 
 
 def column(name: str, scope: Scope) -> Value:
-    return Value(pl.col(name), scope.columns[name])
+    return Value(pl.col(name), scope.columns[name], harmless=name in scope.hashed)
 
 
 def value(placeholder: Placeholder, scope: Scope) -> Value:
@@ -109,6 +118,8 @@ def fragment(found: Value) -> pl.Expr:
         return _null()
     if dtype == pl.Boolean or dtype.is_numeric() or dtype.is_nested():
         return text(found)
+    if found.harmless or dtype.is_temporal():
+        return pl.concat_str(pl.lit('"'), text(found), pl.lit('"'))
     return quoted(text(found))
 
 
@@ -119,7 +130,17 @@ def quoted(expr: pl.Expr) -> pl.Expr:
 
 def url_escaped(expr: pl.Expr) -> pl.Expr:
     """Percent-encoded UTF-8, all but the unreserved characters of RFC 3986."""
-    return expr.str.encode("hex").str.replace_many(_HEX_PAIRS, _URL_BYTES)
+    return expr.map_batches(_percent_encoded, return_dtype=pl.String, is_elementwise=True)
+
+
+def _percent_encoded(texts: pl.Series) -> pl.Series:
+    """Whole columns: what differs from column to column is only which foreign letters occur."""
+    escaped = texts.str.replace_many(_RESERVED, _PERCENT)
+    foreign = escaped.filter(escaped.str.contains(_FOREIGN))
+    if foreign.is_empty():
+        return escaped
+    letters = foreign.str.extract_all(_FOREIGN).explode().unique().to_list()
+    return escaped.str.replace_many(letters, [quote(letter, safe="") for letter in letters])
 
 
 def sha256(expr: pl.Expr) -> pl.Expr:
@@ -160,6 +181,7 @@ def _nested(found: Value) -> pl.Expr:
     """A list or struct as JSON text."""
     plain = pl.struct(_plain(found.expr, found.dtype).alias("v")).struct.json_encode()
     inner = plain.str.slice(len('{"v":')).str.head(-1)
+    inner = inner.str.replace_many(_LINE_ENDS, [f"\\u{ord(end):04x}" for end in _LINE_ENDS])
     return pl.when(found.expr.is_not_null()).then(inner)
 
 
@@ -198,7 +220,7 @@ def _applied(function: Function, found: Value) -> Value:
             unit: Any = "s" if function.name == "epoch" else "ms"
             return Value(_time(found).dt.epoch(unit), pl.Int64())
         case "date":
-            return Value(_time(found).dt.to_string("%Y-%m-%d"), pl.String())
+            return Value(_time(found).dt.to_string("%Y-%m-%d"), pl.String(), harmless=True)
         case "format":
             return Value(_time(found).dt.to_string(argument), pl.String())
         case "yes_no":
@@ -212,7 +234,8 @@ def _applied(function: Function, found: Value) -> Value:
         case "json":
             return Value(fragment(found), pl.String())
         case name:
-            return Value(_text_function(name, argument, text(found)), pl.String())
+            harmless = name in _HARMLESS or (found.harmless and name != "first")
+            return Value(_text_function(name, argument, text(found)), pl.String(), harmless)
 
 
 def _text_function(name: str, argument: str, expr: pl.Expr) -> pl.Expr:
