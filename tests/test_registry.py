@@ -67,6 +67,13 @@ def test_the_listing_says_what_the_specs_say():
         assert row.per_row_results == capabilities.per_row_results
 
 
+@pytest.mark.parametrize(
+    ("destination", "clears"), [("webhook", True), ("hubspot", False), ("sqlite", True)]
+)
+def test_whether_nulls_empty_a_field_is_known_beforehand(destination, clears):
+    assert registry.capabilities_of(destination).clears is clears
+
+
 def test_a_changed_spec_is_read_again(plugin):
     plugin("acme", {"acme": GOOD.replace("id: hubspot", "id: acme")})
     assert registry.summary_of("acme").name == "HubSpot CRM"

@@ -41,6 +41,11 @@ def capabilities(spec: Spec) -> Capabilities:
         required=tuple(dict.fromkeys((*required, identifiers) if identifiers else required)),
         fields=None if spec.other_fields else frozenset(spec.fields),
         clears=all(
+            declared.nulls != "drop"
+            for operation, declared in spec.operations.items()
+            if operation in (Operation.ADD, Operation.UPSERT)
+        ),
+        clears=all(
             found.nulls != "drop"
             for name, found in spec.operations.items()
             if name in (Operation.ADD, Operation.UPSERT)
