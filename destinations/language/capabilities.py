@@ -45,11 +45,6 @@ def capabilities(spec: Spec) -> Capabilities:
             for operation, declared in spec.operations.items()
             if operation in (Operation.ADD, Operation.UPSERT)
         ),
-        clears=all(
-            found.nulls != "drop"
-            for name, found in spec.operations.items()
-            if name in (Operation.ADD, Operation.UPSERT)
-        ),
     )
 
 

@@ -300,8 +300,6 @@ class Spec(_Part):
     """The optional dependency group that brings its driver."""
     code_operations: tuple[Operation, ...] = ()
     batch_rows: int | None = None
-    clears: bool = True
-    """Whether a null empties the field there (HTTP operations say it by ``nulls``)."""
 
     # HTTP
     base_url: str = ""
