@@ -18,7 +18,7 @@ from destinations.driver import (
     results_for,
 )
 from destinations.errors import StoreroomError
-from destinations.http.answers import Verdict, found, judge, parsed
+from destinations.http.answers import MISSING, Verdict, found, judge, parsed
 from destinations.http.auth import Authorizer
 from destinations.http.limits import Limiter
 from destinations.http.redaction import Redactor
@@ -121,7 +121,9 @@ class HttpDriver:
                 "Check the connection's settings and its environment variables.",
             )
         who = found(step.answer.id, parsed(response.body)) if step.answer.id else None
-        return f"{self.spec.name} accepts the credentials" + (f" of {who}." if who else ".")
+        return f"{self.spec.name} accepts the credentials" + (
+            "." if who in (MISSING, None, "") else f" of {who}."
+        )
 
     def close(self) -> None:
         self._session.close()
