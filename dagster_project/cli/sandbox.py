@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 from cyclopts import App
 
 from dagster_project.cli.output import Exit, out
@@ -23,5 +26,6 @@ def run(*, port: int = int(DEFAULT_SANDBOX_URL.rpartition(":")[2])) -> Exit:
     """
     with serve(port, sandbox_dir()) as server:
         out.print(f"The sandbox plays every destination at {server.url} (Ctrl-C stops it).")
-        server.wait()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return Exit.DONE
