@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import shutil
 import signal
 import threading
 import time
@@ -283,6 +284,30 @@ def test_a_row_in_doubt_that_left_is_taken_out(bench, failing) -> None:
     report = bench.run()
     assert (report.removed, report.delivered) == (1, 1)
     assert bench.held == {"b": 2}
+
+
+def test_a_row_in_flight_at_a_kill_is_taken_out_when_it_left_meanwhile(bench) -> None:
+    """The ledger is put back to how it stood when the first delivery was on its way."""
+    able(bench, concurrency=1)
+    kept = bench.folder / "kept"
+
+    def remember(driver, delivery):
+        if not kept.exists():
+            shutil.copytree(bench.ledger_folder, kept)
+
+    bench.driver.faults = [remember]
+    bench.audience(PEOPLE)
+    bench.run()
+    shutil.rmtree(bench.ledger_folder)
+    kept.rename(bench.ledger_folder)
+    bench.driver.faults, bench.driver.members = (
+        [],
+        {k: {"v": PEOPLE[k]} for k in sorted(PEOPLE)[:10]},
+    )
+    bench.audience({"new": 1})
+    report = bench.run()
+    assert (report.removed, report.added, report.status) == (10, 1, "ok")
+    assert bench.held == {"new": 1}
 
 
 def test_a_driver_that_raises_or_forgets_rows_loses_nothing(bench) -> None:

@@ -147,7 +147,7 @@ def test_syncing(new_bench, failing) -> None:
     Syncing.new_bench, Syncing.failing = staticmethod(new_bench), staticmethod(failing)
     case = Syncing.TestCase
     case.settings = settings(
-        max_examples=25,
+        max_examples=40,
         stateful_step_count=12,
         deadline=None,
         suppress_health_check=list(HealthCheck),
