@@ -115,7 +115,7 @@ def _spec(sync: Sync) -> dg.AssetSpec:
         owners=[owner if "@" in owner else f"team:{owner}"] if owner else [],
         tags={CADENCE_TAG: sync.config.cadence, "storeroom/connection": sync.connection.name},
         metadata={
-            "mode": sync.config.mode,
+            "mode": sync.config.mode.value,
             "destination": destination.name,
             "documentation": dg.MetadataValue.url(destination.docs),
         },
