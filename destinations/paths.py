@@ -9,6 +9,9 @@ project unless ``STOREROOM_STATE`` names another::
     audiences/  published Parquet snapshots
     syncs/      ledgers, one folder per connection and audience
     dagster/    Dagster's own storage (DAGSTER_HOME)
+    dbt/        logs and compiled SQL of the last builds
+    limits/     rate limits of accounts, shared by all processes
+    logs/       what commands' runs print
     sandbox/    what the sandbox's destinations hold
 """
 

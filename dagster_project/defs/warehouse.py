@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,9 +14,10 @@ from dagster_dbt import (
     dbt_assets,
 )
 
+from dagster_project.defs.dbt_resource import artifacts_folder, dbt_resource
 from dagster_project.progress import announce
 from dagster_project.settings import first_partition_day
-from dagster_project.warehouse import environment, manifest
+from dagster_project.warehouse import manifest
 from dagster_project.warehouse.publish import publish_audiences
 from dagster_project.warehouse.writer import wait_for_writer
 from destinations.paths import project_root, warehouse_path
@@ -90,7 +90,7 @@ def definitions() -> dg.Definitions:
             )
 
     @dbt_assets(
-        name="event_days",
+        name="warehouse_days",
         manifest=content,
         project=project,
         dagster_dbt_translator=translator,
@@ -99,7 +99,7 @@ def definitions() -> dg.Definitions:
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="warehouse",
     )
-    def event_days(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def warehouse_days(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         wait_for_writer(warehouse_path())
         window = context.partition_time_window
         days = {
@@ -109,16 +109,9 @@ def definitions() -> dg.Definitions:
         yield from _build(context, dbt, ["build", "--vars", json.dumps(days)], total=0)
 
     return dg.Definitions(
-        assets=[warehouse, event_days],
-        resources={"dbt": _dbt(project)},
+        assets=[warehouse, warehouse_days],
+        resources={"dbt": dbt_resource(project)},
     )
-
-
-def _dbt(project: DbtProject) -> DbtCliResource:
-    import os
-
-    os.environ.update(environment())
-    return DbtCliResource(project_dir=project, profiles_dir=str(Path(project.profiles_dir or "")))
 
 
 def _selected_count(content: Mapping[str, Any]) -> int:
@@ -130,7 +123,8 @@ def _build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, arguments: list[str], total: int
 ) -> Iterator[Any]:
     """Run dbt and pass its events on, announcing each node as it finishes."""
-    for done, event in enumerate(dbt.cli(arguments, context=context).stream(), start=1):
+    invocation = dbt.cli(arguments, context=context, target_path=artifacts_folder(context.run_id))
+    for done, event in enumerate(invocation.stream(), start=1):
         name = getattr(event, "asset_key", None) or getattr(event, "output_name", "")
         announce("warehouse", str(getattr(name, "path", [name])[-1]), done, max(done, total))
         yield event
