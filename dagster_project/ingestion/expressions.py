@@ -85,6 +85,44 @@ def columns_of(engine: Connection, text: str) -> frozenset[str]:
     return _columns[text]
 
 
+def aggregate_arguments(engine: Connection, text: str) -> list[str]:
+    """What the aggregates in the expression compute from each row, as SQL that stands alone.
+
+    Bare columns and constants are left out: nothing can go wrong in them.
+    """
+    tree = _parse(engine, f"({text}\n)")
+    found: dict[str, None] = {}
+    for part in _walk(tree):
+        if part.get("function_name") not in _aggregates():
+            continue
+        parts = [argument["expression"] for argument in part["arguments"]]
+        parts += [order["expression"] for order in part["order_bys"]["orders"]]
+        # DuckDB computes the arguments of rows that the filter leaves out, too.
+        parts += [part["filter"]] if part["filter"] else []
+        for argument in parts:
+            inner = any(p.get("function_name") in _aggregates() for p in _walk(argument))
+            if argument["class"] not in ("COLUMN_REF", "CONSTANT") and not inner:
+                found[_as_text(engine, tree, argument)] = None
+    return list(found)
+
+
+@cache
+def _aggregates() -> frozenset[str]:
+    with open_engine() as engine:
+        names = engine.execute(
+            "select distinct function_name from duckdb_functions() where function_type = 'aggregate'"
+        ).fetchall()
+    return frozenset(name for (name,) in names)
+
+
+def _as_text(engine: Connection, tree: dict[str, Any], part: dict[str, Any]) -> str:
+    (statement,) = tree["statements"]
+    node = statement["node"] | {"select_list": [part]}
+    lone = orjson.dumps(tree | {"statements": [statement | {"node": node}]}).decode()
+    rows = engine.execute(f"select json_deserialize_sql({literal(lone)}::json)").fetchall()
+    return str(rows[0][0]).partition(" ")[2]
+
+
 def _find_columns(tree: dict[str, Any]) -> frozenset[str]:
     found: set[str] = set()
     bound: set[str] = set()

@@ -19,22 +19,16 @@ from datetime import datetime
 import duckdb
 import polars as pl
 
+from dagster_project.ingestion import call_sql
 from dagster_project.ingestion.calls import classify
 from dagster_project.ingestion.engine import Connection, identifier, literal, query
 from dagster_project.ingestion.expressions import columns_of
+from dagster_project.ingestion.failures import rejections, words_of
+from dagster_project.ingestion.groups import group_calls
 from dagster_project.ingestion.sources import Call
 from dagster_project.ingestion.tables import LINE
 
 CHUNK_ROWS = 65_536
-_KEYS = {
-    "message_id": "messageId",
-    "user_id": "userId",
-    "anonymous_id": "anonymousId",
-    "previous_id": "previousId",
-    "group_id": "groupId",
-    "timestamp": "timestamp",
-}
-_OBJECTS = ("properties", "traits", "context")
 
 
 class MappingError(Exception):
@@ -120,25 +114,21 @@ def make_calls(
     try:
         for call in calls:
             for made in _queries(engine, call):
-                # Small results are judged together: a query costs more than their rows.
-                waiting.append(
-                    made.with_columns(
-                        pl.lit(call.require_identity).alias("require_identity"),
-                        pl.lit(not call.group_by).alias("single"),
-                    )
-                )
-                if sum(map(len, waiting)) >= CHUNK_ROWS:
-                    yield _judge(engine, pl.concat(waiting), now, tally)
-                    waiting.clear()
+                for part in made.iter_slices(CHUNK_ROWS):
+                    # Small results are judged together: a query costs more than their rows.
+                    waiting.append(_complete(part, call))
+                    if sum(map(len, waiting)) >= CHUNK_ROWS:
+                        yield _judge(engine, pl.concat(waiting), now, tally)
+                        waiting.clear()
         if sum(map(len, waiting)):
             yield _judge(engine, pl.concat(waiting), now, tally)
     except duckdb.Error as error:
-        raise MappingError(str(error).partition("\n")[0][:500]) from None
+        raise MappingError(words_of(error)) from None
 
 
 def count_filtered(engine: Connection, calls: tuple[Call, ...]) -> int:
     """Rows that the ``where`` of every call leaves out (not those on which one fails)."""
-    left_out = " and ".join(f"not ({_passes(call)})" for call in calls)
+    left_out = " and ".join(f"not ({call_sql.passes(call)})" for call in calls)
     rows = engine.execute(f"select count(*) from rows where {left_out}").fetchall()
     return int(rows[0][0])
 
@@ -150,7 +140,7 @@ def _judge(engine: Connection, made: pl.DataFrame, now: datetime, tally: Tally) 
     judged = (
         classify(engine, chunk, now)
         .rename({"line": "id"})
-        .join(made.select("id", "line", "lines", "single"), on="id", how="left")
+        .join(made.select("id", "line", "lines", "shown"), on="id", how="left")
     )
     good = judged.filter(pl.col("reason").is_null())
     bad = judged.filter(pl.col("reason").is_not_null())
@@ -160,106 +150,59 @@ def _judge(engine: Connection, made: pl.DataFrame, now: datetime, tally: Tally) 
         # A row is shown as it stood in the file, so that the mapping can be tried on it again.
         rows = query(
             engine,
-            f"select {LINE} as line, to_json(r)::varchar as row from "
-            f"(select * from rows where {LINE} in (select line from bad)) r",
-            bad=bad.filter("single").select("line"),
+            f"select {LINE} as shown, to_json(r)::varchar as row from "
+            f"(select * from rows where {LINE} in (select shown from bad)) r",
+            bad=bad.select("shown").drop_nulls(),
         )
-        raw = pl.when("single").then("row").otherwise("raw").alias("raw")
-        bad = bad.join(rows, on="line", how="left").with_columns(raw)
+        bad = bad.join(rows, on="shown", how="left").with_columns(
+            pl.coalesce("row", "raw").alias("raw")
+        )
         tally.rejections.append(bad.sort("id").select("line", "reason", "detail", "raw"))
-    return good.drop("id", "lines", "single", "reason", "detail", "raw")
+    return good.drop("id", "lines", "shown", "reason", "detail", "raw")
 
 
 def _queries(engine: Connection, call: Call) -> Iterator[pl.DataFrame]:
-    """Frames of ``line``, ``lines`` List(Int64), ``text``, ``problem``, ``detail``."""
-    if call.group_by:
-        tested = _tested(call, "rows")
-        if call.where:
-            failed = query(
-                engine, f"{tested} select {LINE} as line from tested where passes is null"
-            )
-            yield _failed_where(failed)
-        made = query(engine, f"{tested} {_grouped(call)}")
-        yield from made.iter_slices(CHUNK_ROWS)
-        return
+    """Calls as :mod:`.call_sql` makes them, and those that failed as :mod:`.failures` tells them."""
     first, last = engine.execute(f"select min({LINE}), max({LINE}) from rows").fetchall()[0]
     for start in range(first or 1, (last or 0) + 1, CHUNK_ROWS):
         part = f"(select * from rows where {LINE} between {start} and {start + CHUNK_ROWS - 1})"
-        tested = _tested(call, part)
         if call.where:
-            failed = query(
-                engine, f"{tested} select {LINE} as line from tested where passes is null"
+            failed = query(engine, call_sql.failed_conditions(call, part))
+            yield from _failed(engine, failed, [("where", call_sql.where(call))])
+        if not call.group_by:
+            made = query(engine, call_sql.single(call, part))
+            failed = made.filter(pl.col("part").is_not_null())
+            yield made.filter(pl.col("part").is_null()).select(
+                "line", "lines", "text", shown="line"
             )
-            yield _failed_where(failed)
-        yield query(engine, f"{tested} {_single(call)}")
+            failed = failed.select("line", "lines", "part", shown="line")
+            yield from _failed(engine, failed, list(call_sql.fields(call).items()))
+    if call.group_by:
+        yield from group_calls(engine, call)
 
 
-def _passes(call: Call) -> str:
-    """SQL of what ``where`` says of a row, null where it fails."""
-    if call.where is None:
-        return "true"
-    # try() is null where the expression fails.
-    return f"try({{'v': coalesce(cast(({call.where}\n) as boolean), false)}}).v"
+def _failed(
+    engine: Connection, failed: pl.DataFrame, parts: list[tuple[str, str]]
+) -> Iterator[pl.DataFrame]:
+    if len(failed):
+        yield rejections(engine, failed, parts)
 
 
-def _tested(call: Call, rows: str) -> str:
-    return f"with tested as (select *, {_passes(call)} as passes from {rows})"
-
-
-def _failed_where(failed: pl.DataFrame) -> pl.DataFrame:
-    return failed.select(
+def _complete(made: pl.DataFrame, call: Call) -> pl.DataFrame:
+    """All the columns that :func:`_judge` reads."""
+    columns = {"shown": pl.Int64, "problem": pl.String, "detail": pl.String}
+    absent = [
+        pl.lit(None, dtype=t).alias(name) for name, t in columns.items() if name not in made.columns
+    ]
+    return made.with_columns(absent).select(
         "line",
-        pl.concat_list("line").alias("lines"),
-        pl.lit("").alias("text"),
-        pl.lit("expression_failed").alias("problem"),
-        pl.lit("the expression of `where` fails on this row").alias("detail"),
+        "lines",
+        "shown",
+        "text",
+        "problem",
+        "detail",
+        pl.lit(call.require_identity).alias("require_identity"),
     )
-
-
-def _single(call: Call) -> str:
-    fields = _fields(call)
-    tried = ", ".join(
-        f"try({{'v': {sql}}}) as {identifier('=' + key)}" for key, sql in fields.items()
-    )
-    failed = " ".join(f"when {identifier('=' + key)} is null then {literal(key)}" for key in fields)
-    text = _text(call, {key: f"{identifier('=' + key)}.v" for key in fields})
-    return f"""
-    , made as (select {LINE}, {tried} from tested where passes),
-    marked as (select *, case {failed} end as failed from made)
-    select {LINE} as line, [{LINE}] as lines, coalesce({text}, '') as text,
-        case when failed is not null then 'expression_failed' end as problem,
-        'the expression of ' || failed || ' fails on this row' as detail
-    from marked"""
-
-
-def _grouped(call: Call) -> str:
-    groups = ", ".join(f"({text}\n)" for text in call.group_by)
-    return f"""
-    select min({LINE}) as line, list({LINE}) as lines, {_text(call, _fields(call))} as text,
-        null::varchar as problem, null::varchar as detail
-    from tested where passes group by {groups} order by line"""
-
-
-def _fields(call: Call) -> dict[str, str]:
-    """SQL of each part of the call that rows decide."""
-    fields = {
-        key: f"cast(({getattr(call, key)}\n) as varchar)" for key in _KEYS if getattr(call, key)
-    }
-    for key in _OBJECTS:
-        if members := getattr(call, key):
-            pairs = ", ".join(f"{literal(name)}, ({text}\n)" for name, text in members.items())
-            fields[key] = f"json_object({pairs})"
-    return fields
-
-
-def _text(call: Call, fields: dict[str, str]) -> str:
-    """SQL of the call as a line of JSON."""
-    pairs = ["'type'", literal(call.type)]
-    if call.event:
-        pairs += ["'event'" if call.type == "track" else "'name'", literal(call.event)]
-    for key, sql in fields.items():
-        pairs += [literal(_KEYS.get(key, key)), sql]
-    return f"json_object({', '.join(pairs)})::varchar"
 
 
 def _check_columns(engine: Connection, call: Call, columns: list[str]) -> None:

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from dagster_project.demo import generate
-from dagster_project.ingestion import raw_zone
-from dagster_project.ingestion.ingest import ingest
+from dagster_project.ingestion import ingest, raw_zone
 from dagster_project.ingestion.sources import load_sources
 
 SOURCES = Path(__file__).parents[2] / "dagster_project" / "sources.yaml"

@@ -126,12 +126,12 @@ def test_a_column_the_file_lacks_rejects_that_file_only(make_zone):
     assert "did you mean `order_id`?" in detail
 
 
-def test_a_wrong_type_in_a_group_rejects_the_file_whole(make_zone):
+def test_a_type_that_no_value_could_have_rejects_the_file_whole(make_zone):
     call = ORDER | {"group_by": ["id"], "user_id": "min(customer)", "timestamp": "min(placed_at)"}
-    zone = make_zone(source(call | {"properties": {"total": "sum(cast(price as integer))"}}))
+    zone = make_zone(source(call | {"properties": {"total": "sum(price)"}}))
     zone.land("orders/a.csv", ROWS)
     assert zone.ingest().rejected == {"mapping_failed": 1}
-    assert "Could not convert" in zone.table("rejected")["detail"].item()
+    assert "sum(VARCHAR)" in zone.table("rejected")["detail"].item()
     assert zone.events().is_empty()
 
 
