@@ -161,6 +161,6 @@ def check_results(key: dg.AssetKey, report: SyncReport) -> Iterator[dg.AssetChec
 
 def metadata_of(report: SyncReport) -> dict[str, object]:
     """What one run of a sync counted; the numbers plot over time in the UI."""
-    row = report.as_row()
+    row = {name: "" for name in ("accounting", "status", "message")} | report.as_row()
     documents = {name: dg.MetadataValue.json(row.pop(name)) for name in ("reasons", "samples")}
     return {**row, **documents}

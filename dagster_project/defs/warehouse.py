@@ -74,20 +74,28 @@ def definitions() -> dg.Definitions:
     )
     def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         wait_for_writer(warehouse_path())
-        yield from _build(context, dbt, ["build"], total=_selected_count(content))
-        names = {key.path[-1] for key in context.selected_asset_keys if key.path[0] == "audiences"}
-        for snapshot in publish_audiences(sorted(names)):
+        built = {}
+        for event in _build(context, dbt, ["build"], total=_selected_count(content)):
+            key = isinstance(event, dg.Output) and context.asset_key_for_output(event.output_name)
+            if key and key.path[0] == "audiences":
+                # An audience counts as made when it is published; what it holds is known then.
+                built[key] = event
+            else:
+                yield event
+        for snapshot in publish_audiences({key.path[-1] for key in built}):
+            key = dg.AssetKey(["audiences", snapshot.audience])
             context.log.info(
                 f"Published {snapshot.audience} {snapshot.version}: {snapshot.rows:,} rows"
             )
             context.add_asset_metadata(
-                asset_key=dg.AssetKey(["audiences", snapshot.audience]),
+                asset_key=key,
                 metadata={
                     "rows": snapshot.rows,
                     "snapshot": snapshot.version,
                     "path": dg.MetadataValue.path(str(snapshot.path)),
                 },
             )
+            yield built[key]
 
     @dbt_assets(
         name="warehouse_days",
