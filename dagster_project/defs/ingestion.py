@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ RAW = {
 """The tables of the raw zone, by the names that dbt's sources use."""
 
 
-def metadata_of(report: IngestReport) -> dict[str, dict[str, object]]:
+def metadata_of(report: IngestReport) -> dict[str, dict[str, Any]]:
     """Per raw table what one ingestion did, as Dagster metadata (lateness in seconds)."""
     late = report.lateness
     lateness = {f"lateness_{name}": value for name, value in asdict(late).items()} if late else {}
@@ -98,7 +99,7 @@ def definitions() -> dg.Definitions:
     )
     def ingest_landing_files(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         report = load()
         context.log.info(report.as_text)
         for name, metadata in metadata_of(report).items():

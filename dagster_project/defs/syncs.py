@@ -7,6 +7,7 @@ subset, and the connection's pool lets one sender at a time reach the tool.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -57,7 +58,7 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
     )
     def send(
         context: dg.AssetExecutionContext,
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         failures: list[str] = []
         allow_guards = ALLOW_GUARDS_TAG in context.run_tags
         for key in sorted(context.selected_asset_keys):
@@ -159,8 +160,8 @@ def check_results(key: dg.AssetKey, report: SyncReport) -> Iterator[dg.AssetChec
     )
 
 
-def metadata_of(report: SyncReport) -> dict[str, object]:
+def metadata_of(report: SyncReport) -> dict[str, Any]:
     """What one run of a sync counted; the numbers plot over time in the UI."""
-    row = {name: "" for name in ("accounting", "status", "message")} | report.as_row()
+    row = dict.fromkeys(("accounting", "status", "message"), "") | report.as_row()
     documents = {name: dg.MetadataValue.json(row.pop(name)) for name in ("reasons", "samples")}
     return {**row, **documents}
