@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from destinations.errors import ConfigurationError
 from destinations.paths import state_dir
@@ -61,6 +61,20 @@ class Connection(BaseModel):
     settings: dict[str, FromEnvironment | InState | Any] = {}
     sandbox: bool = False
     paused: bool = False
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _references(cls, settings: Any) -> Any:
+        """``{env: …}`` and ``{state: …}`` are meant as references, never as plain mappings."""
+        if not isinstance(settings, dict):
+            return settings
+        kinds = {"env": FromEnvironment, "state": InState}
+        return {
+            name: kinds[next(iter(value))].model_validate(value)
+            if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in kinds
+            else value
+            for name, value in settings.items()
+        }
 
     def missing_variables(self) -> list[str]:
         """Environment variables this connection names that are not set."""

@@ -13,6 +13,8 @@ column         dtype     meaning
 ``_key``       String    the sync's key, unique within a frame, never null
 ``_hash``      String    content hash of the mapped fields
 ``_remote_id`` String    the destination's own id for the row, null if unknown
+``_id``        String    id of this change of this row: the same when it is sent again after
+                         a failure or a kill, another one for any later change
 mapped fields  any       one column per field of the sync's mapping
 =============  ========  =====================================================
 """
@@ -30,7 +32,8 @@ import polars as pl
 KEY = "_key"
 HASH = "_hash"
 REMOTE_ID = "_remote_id"
-META_COLUMNS = (KEY, HASH, REMOTE_ID)
+ID = "_id"
+META_COLUMNS = (KEY, HASH, REMOTE_ID, ID)
 
 
 class Operation(StrEnum):
@@ -93,14 +96,17 @@ class Delivery:
 
     @property
     def id(self) -> str:
-        """Stable for the same rows with the same content: a vendor's idempotency key."""
+        """The same for the same changes of the same rows: a vendor's idempotency key."""
         return delivery_id(self.operation, self.rows)
 
 
 def delivery_id(operation: Operation, rows: pl.DataFrame) -> str:
-    """32 hex digits that depend on the operation, the keys and the content alone."""
+    """32 hex digits that depend on the operation and the rows' ids alone.
+
+    Rows without ``_id`` (a preview's) are named by key and content.
+    """
     digest = hashlib.sha256(operation.value.encode())
-    for column in (KEY, HASH):
+    for column in (ID,) if ID in rows.columns else (KEY, HASH):
         if column in rows.columns:
             digest.update("\x1f".join(rows[column].fill_null("").to_list()).encode())
             digest.update(b"\x1e")

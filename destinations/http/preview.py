@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import polars as pl
 
-from destinations.driver import HASH, KEY, REMOTE_ID, Operation
+from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID, Operation
 from destinations.errors import ConfigurationError
 from destinations.http.auth import authorizer_of
 from destinations.http.opening import base_url_of
@@ -104,6 +104,7 @@ def sample_rows(spec: Spec, count: int) -> pl.DataFrame:
         KEY: [f"profile-{number}" for number in range(1, count + 1)],
         HASH: [f"content-{number}" for number in range(1, count + 1)],
         REMOTE_ID: [str(1000 + number) for number in range(1, count + 1)],
+        ID: [f"change-{number}" for number in range(1, count + 1)],
     }
     for name, field in spec.fields.items():
         columns[name] = [_sample(name, field, number) for number in range(count)]
@@ -115,11 +116,17 @@ def sample_rows(spec: Spec, count: int) -> pl.DataFrame:
 def example_rows(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     """The rows of a worked example; ``_key`` is ``profile-1`` and so on where none is given."""
     numbered = [
-        {KEY: f"profile-{number}", HASH: f"content-{number}", REMOTE_ID: None, **row}
+        {
+            KEY: f"profile-{number}",
+            HASH: f"content-{number}",
+            REMOTE_ID: None,
+            ID: f"change-{number}",
+            **row,
+        }
         for number, row in enumerate(rows, start=1)
     ]
     frame = pl.DataFrame(numbered, infer_schema_length=None)
-    return frame.with_columns(pl.col(KEY, HASH, REMOTE_ID).cast(pl.String))
+    return frame.with_columns(pl.col(*META_COLUMNS).cast(pl.String))
 
 
 def _sample(name: str, field: DestinationField, number: int) -> Any:

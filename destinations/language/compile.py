@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from destinations.driver import HASH, KEY, Operation, delivery_id
+from destinations.driver import HASH, ID, KEY, Operation, delivery_id
 from destinations.language.bodies import Writer
 from destinations.language.normalise import prepare
 from destinations.language.requests import DELIVERY, Request, StepTemplate, each_row, in_batches
@@ -66,7 +66,10 @@ class Compiled:
 
     def prepared(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with their fields typed, normalised and hashed as the requests carry them."""
-        return prepare(rows, self._fields)
+        named = (
+            rows if ID in rows.columns else rows.with_columns(self._delivery_of_row(rows).alias(ID))
+        )
+        return prepare(named, self._fields)
 
     def requests(self, rows: pl.DataFrame) -> Iterator[Rendered]:
         """The first step's request for every row or batch, in order, losing no row."""
@@ -133,6 +136,9 @@ class Compiled:
 
     def _delivery_of_row(self, rows: pl.DataFrame) -> pl.Expr:
         """``delivery_id`` of every row by itself, as a column."""
-        content = [pl.col(HASH).fill_null(""), pl.lit("\x1e")] if HASH in rows.columns else []
-        parts = [pl.lit(self.operation.value), pl.col(KEY), pl.lit("\x1e"), *content]
+        named = (ID,) if ID in rows.columns else (KEY, HASH)
+        parts = [pl.lit(self.operation.value)]
+        for column in named:
+            if column in rows.columns:
+                parts += [pl.col(column).fill_null(""), pl.lit("\x1e")]
         return sha256(pl.concat_str(parts)).str.head(32)

@@ -14,7 +14,8 @@ stand in :mod:`destinations.language.template`):
 ``{remote_id}``         the id this destination returned for the row in an earlier run
 ``{custom}``            an object of all mapped fields that ``fields`` does not declare
 ``{fields}``            an object of all mapped fields
-``{meta.key}``          the sync's key of the row; ``{meta.delivery}`` the delivery's idempotency key;
+``{meta.key}``          the sync's key of the row; ``{meta.id}`` the id of this change of it, the same when
+                        it is sent again; ``{meta.delivery}`` the delivery's idempotency key;
                         ``{meta.audience}`` the audience's name; ``{meta.now}`` the time of sending (ISO 8601, UTC)
 
 A string that is one placeholder keeps the value's JSON type; anything else is text. In a path

@@ -33,7 +33,7 @@ FIELDS = "fields"
 CUSTOM = "custom"
 REMOTE_ID = "remote_id"
 
-META_NAMES = ("key", "delivery", "audience", "now")
+META_NAMES = ("key", "id", "delivery", "audience", "now")
 PER_BATCH = ("delivery", "audience", "now")
 """Names in ``meta`` whose value is the same for every row of a request."""
 

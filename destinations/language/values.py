@@ -14,7 +14,7 @@ from urllib.parse import quote
 import polars as pl
 import polars_hash  # noqa: F401  (registers the chash and nchash namespaces)
 
-from destinations.driver import KEY, META_COLUMNS, REMOTE_ID
+from destinations.driver import ID, KEY, META_COLUMNS, REMOTE_ID
 from destinations.language.template import Function, Placeholder
 
 _LINE_ENDS = ["\x7f", "\x85", "\u2028", "\u2029"]
@@ -76,6 +76,8 @@ def value(placeholder: Placeholder, scope: Scope) -> Value:
         found = _constant(scope.constants[name])
     elif name == "meta.key":
         found = Value(pl.col(KEY), pl.String())
+    elif name == "meta.id":
+        found = Value(pl.col(ID), pl.String())
     elif name == "remote_id":
         known = REMOTE_ID in scope.columns
         found = Value(pl.col(REMOTE_ID) if known else _null(), pl.String())

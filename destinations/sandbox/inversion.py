@@ -41,6 +41,8 @@ class Row:
 
     fields: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
+    id: str | None = None
+    """What the sender calls this change of the row: a receiver takes each once."""
     remote_id: str | None = None
     """The sandbox's own id, sent as ``{remote_id}`` or as a value captured by an earlier step."""
     digests: dict[str, str] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class Reading:
                 row.remote_id = None if value is None else str(value)
             else:
                 row.fields[name] = value
+        elif scope == META and placeholder.local == "id":
+            row.id = None if value is None else str(value)
         elif scope == META and placeholder.local not in PER_BATCH:
             row.key = None if value is None else str(value)
         elif scope in (SETTINGS, META):

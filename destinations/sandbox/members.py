@@ -116,8 +116,8 @@ def apply(
                 change.event(
                     book.destination,
                     identity[1] if identity else "",
-                    delivery,
-                    position,
+                    row.id or delivery,
+                    0 if row.id else position,
                     row.fields,
                 )
             elif route.effect is not Effect.NONE:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from destinations.driver import HASH, KEY, META_COLUMNS
+from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID
 from destinations.sync.config import SyncConfig
 from destinations.sync.content import with_hash
 from destinations.sync.plan import CLASS, ROW, mapped
@@ -22,7 +22,7 @@ def rows_to_send(
     config: SyncConfig,
     size: int = CHUNK_ROWS,
 ) -> Iterator[pl.DataFrame]:
-    """Rows of one class of a plan, with their fields, in the shape drivers take.
+    """Rows of one class of a plan, with their fields; what drivers take lacks only ``_id``.
 
     Args:
         wanted: ``Plan.sends`` or ``Plan.removes``; rows without ``_row`` are passed over.
@@ -36,7 +36,7 @@ def rows_to_send(
         numbered = span.with_row_index(ROW, offset=first).select(ROW, *fields)
         yield (
             numbered.join(chunk.lazy(), on=ROW, how="inner", maintain_order="left")
-            .select(*META_COLUMNS, *config.mapping)
+            .select(KEY, HASH, REMOTE_ID, *config.mapping)
             .collect(engine="streaming")
         )
 
@@ -48,19 +48,20 @@ def leavers_to_send(
     chosen = wanted.filter(pl.col(ROW).is_null())
     rows = chosen.join(leavers, on=KEY, how="left", maintain_order="left")
     fields = mapped(config, "remove", leavers.schema)
-    yield from rows.select(*META_COLUMNS, *fields).iter_slices(size)
+    yield from rows.select(KEY, HASH, REMOTE_ID, *fields).iter_slices(size)
 
 
-def as_events(rows: pl.DataFrame, change: str, snapshot: Snapshot) -> pl.DataFrame:
-    """``rows`` with hashes that tell apart a person's several entries and exits.
+def with_ids(rows: pl.DataFrame, change: str, snapshot: Snapshot) -> pl.DataFrame:
+    """``rows`` with ``_id``: key, content, what changes, and the rows it follows from.
 
-    A delivery's idempotency key is made of them: the same for a second try on the same
-    snapshot, another one when the person enters again later.
+    The occasion is the version since which the audience stands as it does: a second try on
+    the same rows gives the same ids, even when a build published them again meanwhile; a
+    person who left and comes back gets another.
     """
-    occasion = pl.concat_str([pl.lit(f"{change}:{snapshot.version}:"), pl.col(HASH).fill_null("")])
-    return with_hash(
-        rows.lazy().with_columns(occasion.alias(HASH)), {HASH: pl.String()}, HASH
-    ).collect()
+    occasion = {"_change": pl.lit(change), "_since": pl.lit(snapshot.since)}
+    parts = dict.fromkeys((KEY, HASH, *occasion), pl.String())
+    named = rows.lazy().with_columns(**occasion).pipe(with_hash, parts, ID)
+    return named.select(*META_COLUMNS, pl.exclude(*META_COLUMNS, *occasion)).collect()
 
 
 def leavers_of(

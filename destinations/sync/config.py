@@ -11,7 +11,7 @@
           mapping:
             email: email                        # destination field: audience column
             plan: {constant: gold}
-            phone: {column: phone, null: clear}
+            phone: {column: phone, nulls: clear}
           where: "email is not null"
           guards: {max_removes: 500}
 
@@ -68,7 +68,7 @@ class FieldSource(_Model):
     constant: str | int | float | bool | None = None
     entered: str | None = None
     exited: str | None = None
-    null: Literal["skip", "clear"] = "skip"
+    nulls: Literal["skip", "clear"] = "skip"
     """``skip`` leaves a null out of what is sent; ``clear`` empties the field at the destination."""
 
     @model_validator(mode="after")
@@ -78,7 +78,7 @@ class FieldSource(_Model):
             raise ValueError("an event field needs both: {entered: <value>, exited: <value>}")
         if (self.column is not None) + (self.constant is not None) + event != 1:
             raise ValueError(
-                "write a column name, {column: <name>, null: skip|clear}, {constant: <value>} "
+                "write a column name, {column: <name>, nulls: skip|clear}, {constant: <value>} "
                 "or, for append_event, {entered: <value>, exited: <value>}"
             )
         return self

@@ -14,7 +14,7 @@ from destinations.connections import CONSENT_NOT_REQUIRED
 from destinations.driver import Capabilities, Driver, Operation
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync import journal as events
-from destinations.sync.chunks import as_events, leavers_of, leavers_to_send, rows_to_send
+from destinations.sync.chunks import leavers_of, leavers_to_send, rows_to_send, with_ids
 from destinations.sync.config import SyncConfig
 from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import locked
@@ -248,9 +248,7 @@ class _Run:
                     yield self._work(operation, change, rows)
 
     def _work(self, operation: Operation, change: str, rows: pl.DataFrame) -> Work:
-        if operation is Operation.TRACK:
-            rows = as_events(rows, change, self.snapshot)
-        return Work(operation, change, rows)
+        return Work(operation, change, with_ids(rows, change, self.snapshot))
 
     def _operation(self, change: str) -> Operation:
         operation = operation_for(self.config, change, self.driver.capabilities.operations)

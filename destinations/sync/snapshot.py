@@ -47,6 +47,8 @@ class Snapshot:
     key: str
     columns: dict[str, str]
     published_at: datetime
+    since: str
+    """The version in which these very rows were first published, without a change in between."""
 
     def scan(self) -> pl.LazyFrame:
         return pl.scan_parquet(self.path, glob=False)
@@ -84,6 +86,7 @@ def current(folder: Path, audience: str) -> Snapshot | None:
                 key=found["key"],
                 columns=found["columns"],
                 published_at=datetime.fromisoformat(found["published_at"]),
+                since=found["since"],
             )
         except FileNotFoundError:
             return None
@@ -137,7 +140,9 @@ def publish(
             newest = max((p.stem for p in home.glob("*.parquet") if p != raw), default=None)
             version = next_version(newest, stamp)
             path = home / f"{version}.parquet"
+            since = version
             if before is not None and (before.digest, before.key) == (digest, key):
+                since = before.since
                 share(before.path, path)
             else:
                 place(path, lambda temporary: _sort(rows, key, temporary))
@@ -154,6 +159,7 @@ def publish(
             key=key,
             columns={name: str(dtype) for name, dtype in schema.items()},
             published_at=stamp.astimezone(UTC),
+            since=since,
         )
         document = asdict(snapshot) | {"file": path.name}
         del document["path"], document["audience"]

@@ -149,12 +149,12 @@ def _fields(config: SyncConfig, capabilities: Capabilities) -> list[Problem]:
                     f"Add `{group[0]}: <column>` to the mapping.",
                 )
             )
-    cleared = [field for field, source in config.mapping.items() if source.null == "clear"]
+    cleared = [field for field, source in config.mapping.items() if source.nulls == "clear"]
     if cleared and not capabilities.clears:
         problems.append(
             Problem(
                 f"`mapping.{cleared[0]}`: the destination cannot be asked to empty a field.",
-                "Write `null: skip`, or map a column that says what an empty value is there.",
+                "Write `nulls: skip`, or map a column that says what an empty value is there.",
             )
         )
     return problems

@@ -18,7 +18,6 @@ import requests
 
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sandbox import serve
-from destinations.sandbox.__main__ import known_secrets
 
 ROOT = Path(__file__).parents[2]
 
@@ -205,19 +204,3 @@ def test_the_other_loopback(tmp_path: Path) -> None:
     with sandbox:
         assert sandbox.url.startswith("http://[::1]:")
         assert requests.get(f"{sandbox.url}/_sandbox/health", timeout=5).json() == {"status": "up"}
-
-
-def test_the_secrets_of_a_connections_file_are_the_ones_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "connections.yaml"
-    file.write_text(
-        """
-connections:
-  ours: {destination: webhook, consent: not_required, sandbox: true, settings: {secret: {env: G_HOOK}}}
-  other: {destination: webhook, consent: not_required, sandbox: true, settings: {secret: {env: G_UNSET}}}
-  real: {destination: webhook, consent: not_required, settings: {secret: {env: G_UNSET}}}
-"""
-    )
-    monkeypatch.setenv("G_HOOK", "of the environment")
-    assert known_secrets(file) == {"webhook": {"secret": {"of the environment", "sandbox-secret"}}}

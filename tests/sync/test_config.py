@@ -25,7 +25,7 @@ def test_a_full_declaration_is_read() -> None:
             "mapping": {
                 "email": "mail",
                 "plan": {"constant": "gold"},
-                "phone": {"column": "phone", "null": "clear"},
+                "phone": {"column": "phone", "nulls": "clear"},
             },
             "where": "mail is not null",
             "target": {"list_id": "17"},
@@ -40,7 +40,7 @@ def test_a_full_declaration_is_read() -> None:
     )
     assert sync.columns == {"email": "mail", "phone": "phone"}
     assert sync.mapping["plan"].constant == "gold"
-    assert sync.mapping["phone"].null == "clear"
+    assert sync.mapping["phone"].nulls == "clear"
     assert sync.guards.max_removes == 500
     assert sync.name == "newsletter/vip"
 

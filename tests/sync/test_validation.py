@@ -51,7 +51,7 @@ EVENT = {"email": "email", "event": {"entered": "In", "exited": "Out"}}
         ({"mode": "append_event"}, EVERYTHING, "email", "entered or left", "entered:"),
         ({"mapping": EVENT}, EVERYTHING, "email", "only events do", "append_event"),
         ({}, EVERYTHING, "sms", "'consent_sms'", "consent_sms"),
-        ({"mapping": {"email": {"column": "email", "null": "clear"}}}, EVERYTHING, "email", "empty a field", "skip"),
+        ({"mapping": {"email": {"column": "email", "nulls": "clear"}}}, EVERYTHING, "email", "empty a field", "skip"),
         ({"where": "emai is null"}, EVERYTHING, "email", "'emai'", "`email`"),
         ({"where": "email >"}, EVERYTHING, "email", "cannot be read", "country"),
         ({"where": "email > 3"}, EVERYTHING, "email", "does not fit", "country"),
