@@ -22,7 +22,9 @@ def environment() -> dict[str, str]:
     """
     warehouse = warehouse_path()
     warehouse.parent.mkdir(parents=True, exist_ok=True)
+    segments = (project_root() / "dbt" / "models" / "segments").rglob("*.sql")
     return {
+        "STOREROOM_SEGMENTS": " ".join(sorted(path.stem for path in segments)),
         "STOREROOM_WAREHOUSE": str(warehouse),
         "STOREROOM_RAW": str(raw_dir()),
         "DBT_EXCLUDE_RESOURCE_TYPES": os.environ.get("DBT_EXCLUDE_RESOURCE_TYPES", "unit_test"),

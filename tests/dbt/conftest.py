@@ -125,6 +125,8 @@ class Warehouse:
 
         os.environ["STOREROOM_WAREHOUSE"] = str(self.path)
         os.environ["STOREROOM_RAW"] = str(self.raw)
+        segments = sorted(path.stem for path in (PROJECT / "models" / "segments").rglob("*.sql"))
+        os.environ["STOREROOM_SEGMENTS"] = " ".join(segments)
         result = dbtRunner().invoke(
             [
                 *arguments,
@@ -181,6 +183,7 @@ def make_warehouse(
     # dbt reads these when it runs; restored afterwards whatever a test sets.
     monkeypatch.setenv("STOREROOM_WAREHOUSE", "")
     monkeypatch.setenv("STOREROOM_RAW", "")
+    monkeypatch.setenv("STOREROOM_SEGMENTS", "")
     return lambda path, raw: Warehouse(path, raw, dbt_target)
 
 

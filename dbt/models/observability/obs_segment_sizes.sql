@@ -1,24 +1,6 @@
-{%- set segments = [
-    ref('loyal_customers'),
-    ref('newsletter_subscribers'),
-    ref('cart_abandoners'),
-    ref('lapsed_customers'),
-    ref('high_value_returners'),
-] -%}
-
 with sizes as (
 
-    {% for segment in segments -%}
-    select
-        '{{ segment.identifier }}' as segment,
-        count(*) as members
-    from {{ segment }}
-    {%- if not loop.last %}
-
-    union all
-
-    {% endif -%}
-    {%- endfor %}
+    {{ segment_sizes() }}
 
 ),
 
