@@ -68,7 +68,7 @@ class Connection(BaseModel):
         """``{env: …}`` and ``{state: …}`` are meant as references, never as plain mappings."""
         if not isinstance(settings, dict):
             return settings
-        kinds = {"env": FromEnvironment, "state": InState}
+        kinds: dict[Any, type[BaseModel]] = {"env": FromEnvironment, "state": InState}
         return {
             name: kinds[next(iter(value))].model_validate(value)
             if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in kinds

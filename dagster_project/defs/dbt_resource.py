@@ -36,7 +36,7 @@ def dbt_resource(project: DbtProject) -> Dbt:
     """The resource for this project; sets the paths that profiles.yml reads."""
     os.environ.update(environment())
     return Dbt(
-        project_dir=project,
+        project_dir=str(project.project_dir),
         profiles_dir=str(project.profiles_dir),
         # Beside this interpreter: its folder need not be on the PATH.
         dbt_executable=str(Path(sys.executable).with_name("dbt")),

@@ -66,10 +66,7 @@ class Compiled:
 
     def prepared(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with their fields typed, normalised and hashed as the requests carry them."""
-        named = (
-            rows if ID in rows.columns else rows.with_columns(self._delivery_of_row(rows).alias(ID))
-        )
-        return prepare(named, self._fields)
+        return prepare(rows, self._fields)
 
     def requests(self, rows: pl.DataFrame) -> Iterator[Rendered]:
         """The first step's request for every row or batch, in order, losing no row."""
@@ -106,7 +103,7 @@ class Compiled:
         return Writer(scope, self.declaration.nulls)
 
     def _one_each(self, rows: pl.DataFrame) -> Iterator[Rendered]:
-        frame = self.prepared(rows)
+        frame = self._named(rows)
         writer = self._writer(frame, {"meta.delivery": self._delivery_of_row(rows)})
         for position, request in enumerate(each_row(self.steps[0], frame, writer)):
             yield Rendered(rows.slice(position, 1), request)
@@ -118,7 +115,7 @@ class Compiled:
         batch: Batch,
         captures: Mapping[str, Any] | None = None,
     ) -> Iterator[Rendered]:
-        frame = self.prepared(rows)
+        frame = self._named(rows)
         writer = self._writer(frame, {"meta.delivery": DELIVERY, **(captures or {})})
 
         def delivery(start: int, end: int) -> str:
@@ -133,6 +130,13 @@ class Compiled:
             delivery=delivery if self._uses_delivery else None,
         ):
             yield Rendered(rows.slice(start, length), request)
+
+    def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Prepared rows with ``_id``; rows without it (a preview's) are named as ``delivery_id`` does."""
+        frame = self.prepared(rows)
+        if ID in rows.columns:
+            return frame
+        return frame.with_columns(rows.select(self._delivery_of_row(rows)).to_series().alias(ID))
 
     def _delivery_of_row(self, rows: pl.DataFrame) -> pl.Expr:
         """``delivery_id`` of every row by itself, as a column."""

@@ -59,7 +59,7 @@ def with_ids(rows: pl.DataFrame, change: str, snapshot: Snapshot) -> pl.DataFram
     person who left and comes back gets another.
     """
     occasion = {"_change": pl.lit(change), "_since": pl.lit(snapshot.since)}
-    parts = dict.fromkeys((KEY, HASH, *occasion), pl.String())
+    parts: dict[str, pl.DataType] = dict.fromkeys((KEY, HASH, *occasion), pl.String())
     named = rows.lazy().with_columns(**occasion).pipe(with_hash, parts, ID)
     return named.select(*META_COLUMNS, pl.exclude(*META_COLUMNS, *occasion)).collect()
 
