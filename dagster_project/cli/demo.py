@@ -16,6 +16,7 @@ import orjson
 from cyclopts import App, Parameter, validators
 from rich.table import Table
 
+from dagster_project.cli.accounting import terms
 from dagster_project.cli.execute import Summary, load_definitions, run_job
 from dagster_project.cli.output import Exit, err, out, print_json, progress_bar
 from dagster_project.demo import generate
@@ -28,7 +29,6 @@ from destinations.paths import landing_dir, sandbox_dir, state_dir, warehouse_pa
 app = App(name="demo", help_format="plaintext")
 
 MARKER = "demo.json"
-ACCOUNT = ("delivered", "unchanged", "filtered", "withheld", "rejected", "deferred")
 
 
 @dataclass(frozen=True)
@@ -150,44 +150,35 @@ def _sizes() -> dict[str, int]:
 
 def _table(stages: list[Stage]) -> Table:
     table = Table(title="The demo shop", title_justify="left", header_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for stage in stages:
-        table.add_column(stage.title, justify="right", overflow="fold")
+        table.add_column(stage.title, justify="right")
 
-    def line(label: str, *cells: str) -> None:
-        table.add_row(label, *cells)
+    def numbers(label: str, key: tuple[str, str], name: str) -> None:
+        found = (stage.summary.materialised.get(key, {}).get(name, 0) for stage in stages)
+        table.add_row(label, *(f"{number:,}" for number in found))
 
-    def number(key: tuple[str, str], name: str) -> list[str]:
-        return [f"{s.summary.materialised.get(key, {}).get(name, 0):,}" for s in stages]
-
-    line("landing files loaded", *number(("raw", "loaded_files"), "files"))
-    line("events", *number(("raw", "events"), "events"))
-    line("rejected lines", *number(("raw", "rejected_events"), "rejected"))
-    for place in stages[-1].sizes or stages[0].sizes:
-        label = place if place == "profiles" else f"segment {place}"
-        line(label, *(f"{stage.sizes.get(place, 0):,}" for stage in stages))
+    numbers("landing files loaded", ("raw", "loaded_files"), "files")
+    numbers("events", ("raw", "events"), "events")
+    numbers("rejected lines", ("raw", "rejected_events"), "rejected")
     table.add_section()
+    for number, place in enumerate(stages[0].sizes):
+        if number == 1:
+            table.add_row("[bold]segments[/]")
+        table.add_row(place, *(f"{stage.sizes.get(place, 0):,}" for stage in stages))
+    table.add_section()
+    table.add_row("[bold]syncs[/]")
     by_sync = [{row["sync"]: row for row in stage.summary.syncs()} for stage in stages]
     for name in sorted({name for rows in by_sync for name in rows}):
-        line(f"sync {name}", *(_account(rows.get(name)) for rows in by_sync))
+        table.add_row(
+            name.replace("/audience_", "/"),
+            *("\n".join(terms(rows[name])) if name in rows else "-" for rows in by_sync),
+        )
     table.add_section()
-    line(
-        "requests, writes",
-        *(f"{sum(row['requests'] for row in rows.values()):,}" for rows in by_sync),
-    )
-    line("seconds", *(f"{stage.seconds:.1f}" for stage in stages))
+    sent = (sum(row["requests"] for row in rows.values()) for rows in by_sync)
+    table.add_row("requests and writes", *(f"{number:,}" for number in sent))
+    table.add_row("seconds", *(f"{stage.seconds:.1f}" for stage in stages))
     return table
-
-
-def _account(row: dict[str, Any] | None) -> str:
-    """``read = delivered + …``, zero terms left out, removals and requests behind it."""
-    if row is None:
-        return "-"
-    terms = [f"{row[name]:,} {name}" for name in ACCOUNT if row[name]]
-    text = f"{row['rows']:,} = {' + '.join(terms) or '0'}"
-    if row["removed"]:
-        text += f"; {row['removed']:,} removed"
-    return text
 
 
 def _as_json(stage: Stage) -> dict[str, Any]:

@@ -50,7 +50,11 @@ def print_rows(
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for key, heading in columns.items():
         numeric = bool(rows) and all(isinstance(row.get(key), int | float) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        # Names stay whole; in a narrow terminal it is the long texts that fold.
+        first = key == next(iter(columns))
+        table.add_column(
+            heading, justify="right" if numeric else "left", overflow="fold", no_wrap=first
+        )
     for row in rows:
         table.add_row(*(cell(row.get(key)) for key in columns))
     out.print(table)

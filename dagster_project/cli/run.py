@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from dagster_project.cli import accounting
 from dagster_project.cli.execute import Summary, load_definitions, run_job
 from dagster_project.cli.output import Exit, err, out, print_json, print_rows, progress_bar
 from dagster_project.cli.syncs import REPORT_COLUMNS
@@ -49,7 +50,8 @@ def report(summary: Summary, *, as_json: bool) -> None:
                 f"rejected {rejected.get('rejected', 0):,} lines."
             )
         if summary.syncs():
-            print_rows(summary.syncs(), REPORT_COLUMNS, as_json=False)
+            rows = [{**row, "account": accounting.summary(row)} for row in summary.syncs()]
+            print_rows(rows, REPORT_COLUMNS, as_json=False)
     for check in summary.failed_checks:
         err.print(f"[red]Check failed:[/] {check}", soft_wrap=True)
     for error in summary.errors:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from dagster_project.cli.accounting import summary
 from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
 from dagster_project.declarations import Sync, load
 from dagster_project.progress import announce
@@ -25,17 +26,9 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 REPORT_COLUMNS = {
     "sync": "sync",
     "status": "status",
-    "rows": "read",
-    "delivered": "delivered",
-    "unchanged": "unchanged",
-    "filtered": "filtered",
-    "withheld": "withheld",
-    "rejected": "rejected",
-    "deferred": "deferred",
-    "removed": "removed",
+    "account": "accounting",
     "requests": "requests",
 }
-"""The accounting of a run: read is the sum of delivered to deferred."""
 
 
 def chosen(connection: str | None, audience: str | None) -> list[Sync]:
@@ -216,6 +209,7 @@ def status(
                 **last,
                 "sync": sync.name,
                 "status": last.get("status", "never ran"),
+                "account": summary(last),
                 "paused": found.get("paused", False),
                 "interrupted": found.get("interrupted", False),
                 "behind": behind,
@@ -224,7 +218,8 @@ def status(
     if as_json:
         print_json(rows)
         return Exit.DONE
-    print_rows(rows, {**REPORT_COLUMNS, "paused": "paused", "behind": "behind"}, as_json=False)
+    columns = REPORT_COLUMNS | {"paused": "paused", "behind": "behind"}
+    print_rows(rows, columns, as_json=False)
     for row in rows:
         for reason in row.get("reasons", []):
             out.print(
