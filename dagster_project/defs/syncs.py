@@ -85,8 +85,14 @@ def run(sync: Sync, *, allow_guards: bool = False) -> SyncReport:
     """Run one sync against the current snapshot of its audience.
 
     Raises:
-        StoreroomError: it cannot run as declared, or another process runs it right now.
+        StoreroomError: it cannot run as declared, its connection is paused, or another process
+            runs it right now.
     """
+    if sync.connection.paused:
+        raise StoreroomError(
+            f"Connection '{sync.connection.name}' is paused.",
+            "Take `paused: true` out of its entry in the connections file.",
+        )
     driver = sync.driver()
     try:
         return run_sync(
