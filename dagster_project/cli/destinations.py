@@ -33,11 +33,9 @@ def list_all(*, category: str | None = None, as_json: Json = False) -> Exit:
     ]
     columns = {
         "id": "id",
-        "name": "name",
         "category": "category",
         "operations": "operations",
         "batch_size": "batch",
-        "per_row_results": "per-row results",
     }
     print_rows(rows, columns, as_json=as_json)
     return Exit.DONE

@@ -15,7 +15,12 @@ from rich.table import Table
 from dagster_project.progress import listening
 
 out = Console(highlight=False)
+if not out.is_terminal:
+    out.width = max(out.width, 120)  # a file or a pipe has no edge to fold at
 err = Console(stderr=True, highlight=False)
+
+SHORT = 20
+"""Characters of a cell that is never folded."""
 
 
 class Exit(IntEnum):
@@ -49,11 +54,15 @@ def print_rows(
         return
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for key, heading in columns.items():
-        numeric = bool(rows) and all(isinstance(row.get(key), int | float) for row in rows)
+        cells = [row.get(key) for row in rows]
+        numeric = bool(cells) and all(isinstance(found, int | float) for found in cells)
         # Names stay whole; in a narrow terminal it is the long texts that fold.
-        first = key == next(iter(columns))
+        short = all(len(cell(found)) <= SHORT for found in cells)
         table.add_column(
-            heading, justify="right" if numeric else "left", overflow="fold", no_wrap=first
+            heading,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=short or key == next(iter(columns)),
         )
     for row in rows:
         table.add_row(*(cell(row.get(key)) for key in columns))

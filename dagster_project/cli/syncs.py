@@ -81,7 +81,7 @@ def list_all(
         }
         for sync in chosen(connection, audience)
     ]
-    columns = ["sync", "destination", "mode", "cadence", "consent", "fields", "where"]
+    columns = ["sync", "destination", "mode", "cadence", "consent"]
     print_rows(rows, {name: name for name in columns}, as_json=as_json)
     return Exit.DONE
 
@@ -218,9 +218,12 @@ def status(
     if as_json:
         print_json(rows)
         return Exit.DONE
-    columns = REPORT_COLUMNS | {"paused": "paused", "behind": "behind"}
-    print_rows(rows, columns, as_json=False)
+    print_rows(rows, REPORT_COLUMNS, as_json=False)
     for row in rows:
+        if row["paused"]:
+            out.print(f"{row['sync']} is paused.")
+        if row["behind"]:
+            out.print(f"{row['sync']} has not seen the audience as last published.")
         for reason in row.get("reasons", []):
             out.print(
                 f"{row['sync']}: {reason['rows']:,} {reason['fate']}: {reason['message']}",
