@@ -108,12 +108,12 @@ def audiences_of(manifest: Mapping[str, Any]) -> list[Audience]:
 
 
 def syncs_in(audiences: Iterable[Audience], connections: Mapping[str, Connection]) -> list[Sync]:
-    """Join each declared sync with its connection.
+    """Join each declared sync with its connection; by name.
 
     Raises:
-        ConfigurationError: a sync names a connection that does not exist, or the same twice.
+        ConfigurationError: a sync names a connection that does not exist.
     """
-    syncs: dict[str, Sync] = {}
+    syncs = []
     for audience in audiences:
         for config in audience.syncs:
             connection = connections.get(config.connection)
@@ -126,15 +126,8 @@ def syncs_in(audiences: Iterable[Audience], connections: Mapping[str, Connection
                     if near
                     else f"It has: {', '.join(sorted(connections))}.",
                 )
-            sync = Sync(config, connection, audience)
-            if sync.name in syncs:
-                raise ConfigurationError(
-                    f"{audience.origin}: {audience.name} declares two syncs to "
-                    f"'{config.connection}'.",
-                    "Merge their mappings, or use a second connection.",
-                )
-            syncs[sync.name] = sync
-    return [syncs[name] for name in sorted(syncs)]
+            syncs.append(Sync(config, connection, audience))
+    return sorted(syncs, key=lambda sync: sync.name)
 
 
 def check(sync: Sync) -> None:

@@ -67,7 +67,9 @@ def notifier() -> Notifier:
     module, _, function = name.partition(":")
     try:
         found: Notifier = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+        if not callable(found):
+            raise TypeError("it cannot be called")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"{NOTIFIER_VARIABLE} is '{name}', which cannot be loaded: {error}.",
             f"Use {', '.join(BUILT_IN)}, or package.module:function.",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dagster as dg
 
 from dagster_project.defs.syncs import CADENCE_TAG
-from dagster_project.defs.warehouse import DAILY_PARTITIONS
 
 ALL_SYNCS = dg.AssetSelection.key_prefixes("syncs")
 PARTITIONED = dg.AssetSelection.tag("partitioned", "daily")
@@ -45,7 +44,6 @@ JOBS = [
 EVENT_DAYS = dg.define_asset_job(
     "event_days",
     PARTITIONED,
-    partitions_def=DAILY_PARTITIONS,
     description="Recount one day of events (or many, as a backfill).",
 )
 

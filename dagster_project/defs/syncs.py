@@ -60,7 +60,7 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         failures: list[str] = []
-        allow_guards = ALLOW_GUARDS_TAG in context.run_tags
+        allow_guards = ALLOW_GUARDS_TAG in context.run.tags
         for key in sorted(context.selected_asset_keys):
             sync = by_key[key]
             try:

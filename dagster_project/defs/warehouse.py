@@ -131,7 +131,9 @@ def _build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, arguments: list[str], total: int
 ) -> Iterator[Any]:
     """Run dbt and pass its events on, announcing each node as it finishes."""
-    invocation = dbt.cli(arguments, context=context, target_path=artifacts_folder(context.run_id))
+    invocation = dbt.cli(
+        arguments, context=context, target_path=artifacts_folder(context.run.run_id)
+    )
     for done, event in enumerate(invocation.stream(), start=1):
         name = getattr(event, "asset_key", None) or getattr(event, "output_name", "")
         announce("warehouse", str(getattr(name, "path", [name])[-1]), done, max(done, total))
