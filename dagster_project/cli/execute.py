@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.defs.failures import error_of, is_busy
 from destinations.errors import ConfigurationError
 from destinations.paths import dagster_home, project_root, state_dir
 
@@ -27,6 +28,8 @@ class Summary:
     materialised: dict[tuple[str, ...], dict[str, Any]]
     errors: tuple[str, ...] = ()
     failed_checks: tuple[str, ...] = field(default=())
+    busy: bool = False
+    """Whether it failed only because somebody else is doing the same thing."""
 
     def syncs(self) -> list[dict[str, Any]]:
         """The row of every sync that ran, by name."""
@@ -98,7 +101,7 @@ def run_job(
             tags=tags,
         )
     materialised: dict[tuple[str, ...], dict[str, Any]] = {}
-    errors, failed_checks = [], []
+    errors, busy, failed_checks = [], [], []
     for event in result.all_events:
         if event.is_step_materialization:
             materialisation = event.step_materialization_data.materialization
@@ -106,16 +109,19 @@ def run_job(
                 key: value.value for key, value in materialisation.metadata.items()
             }
         elif event.is_step_failure:
-            failure = event.step_failure_data
-            cause = failure.error.cause if failure.error and failure.error.cause else failure.error
-            errors.append(
-                (failure.user_failure_data.description if failure.user_failure_data else None)
-                or (cause.message.strip() if cause else event.message or "")
-            )
+            errors.append(error_of(event))
+            busy.append(is_busy(event))
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
                 failed_checks.append(
                     f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}"
                 )
-    return Summary(result.success, result.run_id, materialised, tuple(errors), tuple(failed_checks))
+    return Summary(
+        result.success,
+        result.run_id,
+        materialised,
+        tuple(errors),
+        tuple(failed_checks),
+        busy=bool(busy) and all(busy),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from rich.markup import escape
 
 from dagster_project.cli import accounting
 from dagster_project.cli.execute import Summary, load_definitions, run_job
@@ -53,15 +54,15 @@ def report(summary: Summary, *, as_json: bool) -> None:
             rows = [{**row, "account": accounting.summary(row)} for row in summary.syncs()]
             print_rows(rows, REPORT_COLUMNS, as_json=False)
     for check in summary.failed_checks:
-        err.print(f"[red]Check failed:[/] {check}", soft_wrap=True)
+        err.print(f"[red]Check failed:[/] {escape(check)}", soft_wrap=True)
     for error in summary.errors:
-        err.print(f"[bold red]Failed:[/] {error}".replace("[/] [", r"[/] \["), soft_wrap=True)
+        err.print(f"[bold red]Failed:[/] {escape(error)}", soft_wrap=True)
 
 
 def exit_code(summary: Summary) -> Exit:
-    """Failed, incomplete (rejected or deferred rows), or done."""
+    """Failed, busy, incomplete (rejected or deferred rows), or done."""
     if not summary.success:
-        return Exit.FAILED
+        return Exit.BUSY if summary.busy else Exit.FAILED
     if any(row.get("rejected") or row.get("deferred") for row in summary.syncs()):
         return Exit.INCOMPLETE
     return Exit.DONE

@@ -22,7 +22,8 @@ KEEP_ARTIFACTS = 5
 
 class Dbt(DbtCliResource):
     """Without what only row counts and column metadata need, at several CPU-seconds a build:
-    asking `dbt --version`, and a second dbt imported into this process."""
+    asking `dbt --version`, and a second dbt imported into this process.
+    """
 
     @cached_property
     def _cli_version(self) -> Version:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from dagster_project.defs.failures import error_of
 from dagster_project.notifications import Alert, notifier
 
 
@@ -18,22 +19,13 @@ def run_failed(context: dg.RunFailureSensorContext) -> None:
     notifier()(
         Alert(
             subject=f"Storeroom run failed: {context.dagster_run.job_name}",
-            text="; ".join(f"{step.step_key}: {_error_of(step)}" for step in steps)
+            text="; ".join(f"{step.step_key}: {error_of(step)}" for step in steps)
             or context.failure_event.message
             or "",
             run_id=context.dagster_run.run_id,
             job=context.dagster_run.job_name,
         )
     )
-
-
-def _error_of(step: dg.DagsterEvent) -> str:
-    """What went wrong, in the words of the exception that the step's own code raised."""
-    failure = step.step_failure_data
-    if failure.user_failure_data and failure.user_failure_data.description:
-        return failure.user_failure_data.description
-    error = failure.error and (failure.error.cause or failure.error)
-    return error.message.strip() if error else step.message or ""
 
 
 DEFINITIONS = dg.Definitions(sensors=[run_failed])

@@ -12,9 +12,10 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.declarations import Sync, load
+from dagster_project.defs.failures import BUSY
 from dagster_project.progress import announce
 from dagster_project.warehouse import manifest
-from destinations.errors import StoreroomError
+from destinations.errors import LockedError, StoreroomError
 from destinations.paths import audiences_dir, syncs_dir
 from destinations.registry import summary_of
 from destinations.sync.engine import run_sync
@@ -60,6 +61,7 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         failures: list[str] = []
+        locked = 0
         allow_guards = ALLOW_GUARDS_TAG in context.run.tags
         for key in sorted(context.selected_asset_keys):
             sync = by_key[key]
@@ -68,6 +70,7 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
             except StoreroomError as error:
                 # One sync that cannot run must not keep the connection's others from running.
                 failures.append(f"{sync.name}: {error}")
+                locked += isinstance(error, LockedError)
                 context.log.error(failures[-1])
                 continue
             context.log.info(f"{sync.name}: {report.accounting}")
@@ -76,7 +79,8 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(asset_key=key, metadata=metadata_of(report))
             yield from check_results(key, report)
         if failures:
-            raise dg.Failure(" ".join(failures), allow_retries=False)
+            metadata = {BUSY: True} if locked == len(failures) else None
+            raise dg.Failure(" ".join(failures), metadata=metadata, allow_retries=False)
 
     return send
 
