@@ -152,6 +152,23 @@ def test_every_function_and_fault_is_documented() -> None:
     assert set(Fault.model_fields["kind"].annotation.__args__) <= sandbox  # type: ignore[union-attr]
 
 
+def test_faults_of_the_examples_are_taken() -> None:
+    calls = "\n".join(blocks(DOCS / "sandbox.md", "bash"))
+    faults = re.findall(r"/faults .* -d '(\{.*\})'$", calls, re.MULTILINE)
+    assert len(faults) == 5
+    for fault in faults:
+        Fault.model_validate_json(fault)
+
+
+def test_the_sandbox_starts_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (text,) = blocks(DOCS / "sandbox.md", "python")
+    exec(compile(text, "sandbox.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_yaml_parses(page: Path) -> None:
     for text in blocks(page, "yaml"):
@@ -186,7 +203,9 @@ def test_mappings_are_read() -> None:
         assert set(sync.mapping) == set(found["mapping"])
 
 
-def test_connections_have_settings_that_fit(tmp_path: Path, monkeypatch: Any) -> None:
+def test_connections_have_settings_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each example names settings its destination takes, and every kind of code has one."""
     monkeypatch.setenv("STOREROOM_STATE", str(tmp_path))
     shown: set[str] = set()
