@@ -14,6 +14,7 @@ column       dtype   meaning
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 
 import polars as pl
@@ -96,11 +97,15 @@ def line_chunks(
 def _frame(data: bytes, first: int, max_line: int) -> pl.DataFrame:
     if first == 1:
         data = data.removeprefix(_BOM)
+    lines = _split(data)
     try:
-        decoded, intact = data.decode("utf-8"), True
-    except UnicodeDecodeError:
-        decoded, intact = data.decode("utf-8", "backslashreplace"), False
-    text = pl.Series("text", [decoded]).str.split("\n").explode()
+        # The cast only checks: neither it nor Polars copies what is UTF-8.
+        text, intact = pl.Series(pl.from_arrow(lines.cast(pa.large_string()))), True
+    except pa.ArrowInvalid:
+        shown_text = data.decode("utf-8", "backslashreplace").encode()
+        text = pl.Series(pl.from_arrow(_split(shown_text).cast(pa.large_string())))
+        intact = False
+    text = text.rename("text")
     frame = text.str.strip_chars(" \t\r").to_frame().with_row_index("line", offset=first)
     frame = frame.with_columns(
         pl.col("line").cast(pl.Int64),
@@ -109,8 +114,7 @@ def _frame(data: bytes, first: int, max_line: int) -> pl.DataFrame:
     )
     if not intact:
         # A line that came out otherwise than it went in had such bytes.
-        split = pc.list_flatten(pc.split_pattern(pa.array([data], pa.large_binary()), b"\n"))
-        changed = pl.Series(pl.from_arrow(split)) != text.cast(pl.Binary)
+        changed = pl.Series(pl.from_arrow(lines)) != text.cast(pl.Binary)
         shown = "bytes that are not UTF-8, shown as \\xNN"
         frame = _condemn(frame, changed, "not_utf8", f"the line has {shown}")
     if b"\0" in data:
@@ -124,6 +128,12 @@ def _frame(data: bytes, first: int, max_line: int) -> pl.DataFrame:
         frame = frame.with_columns(cut.alias("text"))
     blank = (frame["text"] == "") & frame["problem"].is_null()
     return (frame.filter(~blank) if blank.any() else frame).select(*SCHEMA)
+
+
+def _split(data: bytes) -> pa.LargeBinaryArray:
+    offsets = pa.py_buffer(struct.pack("=qq", 0, len(data)))
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(data)])
+    return pc.list_flatten(pc.split_pattern(whole, b"\n"))
 
 
 def _condemn(frame: pl.DataFrame, guilty: pl.Series, problem: str, detail: str) -> pl.DataFrame:
