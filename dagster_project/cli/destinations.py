@@ -102,7 +102,13 @@ def preview(
         raise ConfigurationError("--all shows every operation; leave --operation out.")
     names = [row.id for row in list_destinations()] if all_destinations else [str(destination)]
     for name in names:
-        for found in previews(name, operation, rows):
+        shown = previews(name, operation, rows)
+        if not shown and not all_destinations:
+            raise ConfigurationError(
+                f"{name} is reached through its own protocol, not by requests.",
+                f"See `storeroom destinations show {name}`.",
+            )
+        for found in shown:
             _show_requests(found, as_json=as_json)
     return Exit.DONE
 

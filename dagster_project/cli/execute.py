@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from dagster_project.cli.dead_runs import PROCESS_TAG, close_dead_runs, this_process
 from dagster_project.defs.failures import error_of, is_busy
 from destinations.errors import ConfigurationError
 from destinations.paths import dagster_home, project_root, state_dir
@@ -93,12 +94,13 @@ def run_job(
     log = state_dir() / "logs" / "run.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with instance() as here, log.open("a", encoding="utf-8") as said, redirect_stdout(said):
+        close_dead_runs(here)
         result = job.execute_in_process(
             instance=here,
             run_config=QUIET,
             raise_on_error=False,
             asset_selection=list(assets) if assets is not None else None,
-            tags=tags,
+            tags={**(tags or {}), PROCESS_TAG: this_process()},
         )
     materialised: dict[tuple[str, ...], dict[str, Any]] = {}
     errors, busy, failed_checks = [], [], []

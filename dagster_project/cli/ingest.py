@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from dagster_project.cli.output import Exit, err, out, print_json, progress_bar
 from dagster_project.defs.ingestion import load
 from dagster_project.ingestion import load_sources, replay
+from destinations.errors import ConfigurationError
 from destinations.paths import landing_dir, raw_dir, sources_file
 
 app = App(name="ingest", help_format="plaintext")
@@ -36,6 +37,8 @@ def run(
     json
         Print the counts as one JSON object.
     """
+    if (reason or file) and not replay_rejected:
+        raise ConfigurationError("--reason and --file choose among rejected rows.", "Add --replay.")
     with progress_bar(quiet=json):
         report = (
             replay(

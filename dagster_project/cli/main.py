@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 
 import cyclopts
 
@@ -14,6 +15,7 @@ app = cyclopts.App(
     name="storeroom",
     help="Events, identity, segments and syncs on your own warehouse.",
     help_format="plaintext",
+    version=lambda: version("storeroom"),
     version_flags=["--version"],
 )
 # Named, not imported: a listing must not wait for Dagster to load.
