@@ -33,6 +33,8 @@ NO_ROW = (
     "bad_json", "not_an_object", "not_utf8", "nul_character", "too_long", "damaged_file",
 )  # fmt: skip
 """Reasons for which a line of JSON is no row that a mapping could be applied to."""
+REPEATED = ("type", "event", "source", "file", "file_digest", "reason", "detail", "loaded_at")
+"""Columns of the raw zone worth a dictionary; in the others it costs half the time of writing."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,10 @@ class LoadWriter:
         )
         if table not in self._writers:
             path = self.folder / f"{table}.parquet"
-            self._writers[table] = pq.ParquetWriter(path, rows.schema, compression="zstd")
+            repeated = [name for name in rows.schema.names if name in REPEATED]
+            self._writers[table] = pq.ParquetWriter(
+                path, rows.schema, compression="zstd", use_dictionary=repeated
+            )
         self._writers[table].write_table(rows)
         self._buffers[table], self._sizes[table] = [], 0
 
