@@ -102,7 +102,7 @@ def preview(
         raise ConfigurationError("--all shows every operation; leave --operation out.")
     names = [row.id for row in list_destinations()] if all_destinations else [str(destination)]
     for name in names:
-        shown = previews(name, operation, rows)
+        shown = list(previews(name, operation, rows))
         if not shown and not all_destinations:
             raise ConfigurationError(
                 f"{name} is reached through its own protocol, not by requests.",
