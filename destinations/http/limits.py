@@ -22,13 +22,16 @@ from destinations.language.spec import RateLimit
 
 BURST = 10
 """One part in so many of a window's requests may go at once; the rest are spread evenly."""
+JITTER = 0.1
+"""Seconds by which requests may be late on their way and still not be too many at the vendor."""
 
 
 class Limiter:
     """Says how long to wait before the next request.
 
-    A bucket of ``burst`` tokens refilled at ``(requests - burst + 1) / per`` a second
-    never lets more than ``requests`` through in any ``per`` seconds.
+    A bucket of ``burst`` tokens refilled at ``(requests - burst + 1) / (per + JITTER)`` a
+    second never lets more than ``requests`` through in any ``per + JITTER`` seconds; so the
+    vendor sees no more in any ``per`` seconds, though one is slower on its way than another.
 
     Args:
         path: the account's file; its folder is made.
@@ -56,6 +59,24 @@ class Limiter:
         Returns:
             0 when the request may go; otherwise the seconds until it could, nothing taken.
         """
+        until = self._clock() + patience
+        tolerance = JITTER / 2
+        while True:
+            wait, at = self._reserve(until)
+            if at is None:
+                return wait
+            if wait <= 0:
+                return 0.0
+            self._sleep(wait)
+            # A leave that was overslept stands too close to those of others, and one from
+            # before the account was closed is none: both are asked for again. A machine that
+            # always oversleeps gets through all the same.
+            if self._clock() - at <= tolerance and not self._is_closed():
+                return 0.0
+            tolerance *= 2
+
+    def _reserve(self, until: float) -> tuple[float, float | None]:
+        """Seconds to wait and the moment to go; None for a moment after ``until``: nothing is taken."""
         with self._state() as state:
             now = self._clock()
             # While the account is closed nothing flows: the buckets go on when it opens,
@@ -64,12 +85,14 @@ class Limiter:
             levels = {_name(limit): self._level(limit, state, opens) for limit in self._limits}
             waits = [(1 - levels[_name(limit)]) / _rate(limit) for limit in self._limits]
             wait = opens - now + max([0.0, *waits])
-            if wait > patience:
-                return wait
+            if now + wait > until:
+                return wait, None
             state["buckets"] = {name: [level - 1, opens] for name, level in levels.items()}
-        if wait > 0:
-            self._sleep(wait)
-        return 0.0
+            return wait, now + wait
+
+    def _is_closed(self) -> bool:
+        with self._state() as state:
+            return bool(float(state.get("closed_until", 0.0)) > self._clock())
 
     def close_for(self, seconds: float) -> None:
         """The vendor wants nothing from the account for so long."""
@@ -92,11 +115,10 @@ class Limiter:
             try:
                 state = json.loads(content) if content else {}
             except ValueError:
-                state = {}  # a crash amid writing loses a moment's count, nothing else
+                state = {}  # a power cut amid writing loses a moment's count, nothing else
             yield state
-            os.lseek(handle, 0, os.SEEK_SET)
-            os.ftruncate(handle, 0)
-            os.write(handle, json.dumps(state).encode())
+            # One write over all that stood there: a kill leaves the old state or the new one.
+            os.pwrite(handle, json.dumps(state).encode().ljust(len(content)), 0)
         finally:
             os.close(handle)
 
@@ -114,7 +136,7 @@ def _burst(limit: RateLimit) -> float:
 
 
 def _rate(limit: RateLimit) -> float:
-    return (limit.requests - _burst(limit) + 1) / limit.per
+    return (limit.requests - _burst(limit) + 1) / (limit.per + JITTER)
 
 
 def _name(limit: RateLimit) -> str:

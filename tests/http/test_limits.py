@@ -1,3 +1,5 @@
+import itertools
+import json
 import multiprocessing
 import time
 
@@ -61,13 +63,60 @@ def test_a_closed_account_says_how_long(tmp_path):
 
 
 def test_those_who_wait_for_a_closed_account_do_not_all_go_at_once(tmp_path):
-    waits = []
     limits = [RateLimit(requests=2, per=1, docs=DOCS)]
-    limiter = Limiter(tmp_path / "a.json", limits, clock=Clock(), sleep=waits.append)
-    limiter.close_for(10)
-    for _ in range(3):
+    clocks = [Clock() for _ in "abc"]
+    for number, clock in enumerate(clocks):
+        limiter = Limiter(tmp_path / "a.json", limits, clock=clock, sleep=clock.sleep)
+        if number == 0:
+            limiter.close_for(10)
         limiter.acquire(60)
-    assert waits == [10, 10.5, 11]
+    gone = [clock.now - 1_000_000 for clock in clocks]
+    assert gone[0] == 10
+    assert all(later - earlier >= 0.5 for earlier, later in itertools.pairwise(gone))
+
+
+def test_a_leave_does_not_outlast_the_closing_of_the_account(tmp_path):
+    clock = Clock()
+    limits = [RateLimit(requests=1, per=5, docs=DOCS)]
+    other = Limiter(tmp_path / "a.json", [], clock=clock, sleep=clock.sleep)
+
+    def closed_meanwhile(seconds):
+        clock.sleep(seconds)
+        if clock.now < 1_000_010:
+            other.close_for(30)
+
+    limiter = Limiter(tmp_path / "a.json", limits, clock=clock, sleep=closed_meanwhile)
+    limiter.acquire(60)
+    assert limiter.acquire(60) == 0
+    assert clock.now >= 1_000_035
+
+
+def test_a_leave_that_was_overslept_is_asked_for_again(tmp_path):
+    clock = Clock()
+    naps = []
+
+    def oversleep(seconds):
+        naps.append(seconds)
+        clock.sleep(seconds + (2 if len(naps) == 1 else 0))
+
+    limits = [RateLimit(requests=1, per=1, docs=DOCS)]
+    limiter = Limiter(tmp_path / "a.json", limits, clock=clock, sleep=oversleep)
+    taken = Limiter(tmp_path / "a.json", limits, clock=clock, sleep=clock.sleep)
+    taken.acquire(60)
+    assert limiter.acquire(60) == 0
+    gone = clock.now
+    taken.acquire(60)
+    assert clock.now - gone >= 1
+
+
+def test_a_kill_amid_writing_leaves_a_state_that_can_be_read(tmp_path):
+    path = tmp_path / "a.json"
+    limits = [RateLimit(requests=5, per=1, docs=DOCS)]
+    Limiter(path, limits).close_for(1_000_000)
+    before = path.read_bytes()
+    path.write_bytes(before + b" " * 100)  # what a longer state left behind
+    assert Limiter(path, limits).acquire(0) > 0
+    assert json.loads(path.read_bytes())["closed_until"] > time.time()
 
 
 def test_a_damaged_file_is_begun_again(tmp_path):
