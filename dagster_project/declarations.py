@@ -20,7 +20,7 @@ from destinations.connections import Connection, load_connections
 from destinations.driver import Driver
 from destinations.errors import ConfigurationError
 from destinations.paths import audiences_dir, connections_file
-from destinations.registry import capabilities_of, open_driver
+from destinations.registry import capabilities_of, open_driver, place_of
 from destinations.sync.config import SyncConfig, syncs_of
 from destinations.sync.snapshot import current
 from destinations.sync.validation import consent_column, validate
@@ -71,6 +71,11 @@ class Sync:
     def consent_column(self) -> str | None:
         """The audience column that must be true for a row to travel; None: no consent needed."""
         return consent_column(self.connection.consent)
+
+    @property
+    def place(self) -> str:
+        """Names where the rows go; see :func:`destinations.registry.place_of`."""
+        return place_of(self.connection, self.config.target)
 
     def driver(self) -> Driver:
         """Open the destination. Settings come from the environment now, not earlier."""

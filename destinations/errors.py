@@ -29,5 +29,9 @@ class ConfigurationError(StoreroomError):
     """A declaration (connection, sync, source, spec) that no run could carry out."""
 
 
+class PausedError(StoreroomError):
+    """Somebody stopped this for a while, on purpose."""
+
+
 class LockedError(StoreroomError):
     """Somebody else is doing the same thing right now."""

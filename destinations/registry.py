@@ -12,9 +12,12 @@ YAML cannot say stands in modules of that package, named by ``adapter:``.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "storeroom.destinations"
 CATALOG = Path(__file__).parent / "catalog"
+_TUNING = re.compile(r"^(batch_(rows|bytes)|timeout_seconds|format|gzip|.*version)$")
+"""Settings that say how rows travel, not where to."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,26 @@ def open_driver(
     return driver
 
 
+def place_of(connection: Connection, target: Mapping[str, Any]) -> str:
+    """Names where a connection puts rows: destination, sandbox or vendor, account, list, table.
+
+    It changes when rows that are held could no longer be found again. Secrets may be renewed
+    and tuning changed without moving anything.
+
+    Raises:
+        ConfigurationError: an environment variable is not set.
+    """
+    spec = load_spec(connection.destination)
+    known = {**connection.resolved(), **target}
+    located = {
+        name: value
+        for name, value in known.items()
+        if name not in _secrets_of(spec) and not _TUNING.search(name)
+    }
+    document = [spec.id, connection.sandbox, sorted((k, str(v)) for k, v in located.items())]
+    return hashlib.sha256(json.dumps(document).encode()).hexdigest()[:32]
+
+
 def describe(destination: str) -> dict[str, Any]:
     """What a person wants to know before connecting: settings, fields, operations, limits."""
     from destinations.language.capabilities import capabilities
@@ -182,16 +207,21 @@ def _check_names(spec: Spec, connection: Connection, target: Mapping[str, Any]) 
 
     if spec.adapter is None:
         known = set(spec.settings)
-        secrets = {name for name, setting in spec.settings.items() if setting.secret}
     else:
-        fields = adapter_module(spec).Settings.model_fields
-        known = set(fields)
-        secrets = {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
+        known = set(adapter_module(spec).Settings.model_fields)
+    secrets = _secrets_of(spec)
     where = f"Connection '{connection.name}'"
     refuse_unknown(connection.settings, known, where, spec.name)
     refuse_unknown(target, known, f"A sync to '{connection.name}'", spec.name)
     refuse_clear_secrets(connection.settings, secrets, FromEnvironment, connection.name)
     refuse_clear_secrets(target, secrets, FromEnvironment, connection.name)
+
+
+def _secrets_of(spec: Spec) -> set[str]:
+    if spec.adapter is None:
+        return {name for name, setting in spec.settings.items() if setting.secret}
+    fields = adapter_module(spec).Settings.model_fields
+    return {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
 
 
 def _settings_of(model: Any, given: dict[str, Any], connection: str) -> Any:

@@ -15,7 +15,7 @@ from dagster_project.declarations import Sync, load
 from dagster_project.defs.failures import BUSY
 from dagster_project.progress import announce
 from dagster_project.warehouse import manifest
-from destinations.errors import LockedError, StoreroomError
+from destinations.errors import LockedError, PausedError, StoreroomError
 from destinations.paths import audiences_dir, syncs_dir
 from destinations.registry import summary_of
 from destinations.sync.engine import run_sync
@@ -67,6 +67,10 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
             sync = by_key[key]
             try:
                 report = run(sync, allow_guards=allow_guards)
+            except PausedError as error:
+                # On purpose, so no failure: the asset is left as it is, and the log says why.
+                context.log.info(f"Skipped. {error}")
+                continue
             except StoreroomError as error:
                 # One sync that cannot run must not keep the connection's others from running.
                 failures.append(f"{sync.name}: {error}")
@@ -93,7 +97,7 @@ def run(sync: Sync, *, allow_guards: bool = False) -> SyncReport:
             runs it right now.
     """
     if sync.connection.paused:
-        raise StoreroomError(
+        raise PausedError(
             f"Connection '{sync.connection.name}' is paused.",
             "Take `paused: true` out of its entry in the connections file.",
         )
@@ -108,6 +112,7 @@ def run(sync: Sync, *, allow_guards: bool = False) -> SyncReport:
             datetime.now(UTC),
             on_progress=lambda done, total: announce("sync", sync.name, done, total),
             allow_guards=allow_guards,
+            place=sync.place,
         )
     finally:
         driver.close()

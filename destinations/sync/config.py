@@ -130,9 +130,13 @@ class SyncConfig(_Model):
         """Mapped fields that are columns: destination field -> audience column."""
         return {field: s.column for field, s in self.mapping.items() if s.column is not None}
 
-    def place_fingerprint(self) -> str:
-        """Changes when held rows can no longer be found again at the destination."""
-        return _fingerprint([self.key, self.target])
+    def place_fingerprint(self, place: str) -> str:
+        """Changes when held rows can no longer be found again at the destination.
+
+        Args:
+            place: what the connection and the target name, as the registry tells it.
+        """
+        return _fingerprint([self.key, place or self.target])
 
     def fingerprint(self, consent_column: str | None) -> str:
         """Changes whenever the same snapshot could lead to other work."""

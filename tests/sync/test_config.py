@@ -97,4 +97,5 @@ def test_fingerprints_follow_what_matters() -> None:
     (moved,) = read(SYNC | {"target": {"list_id": 3}})
     assert sync.fingerprint(None) == guarded.fingerprint(None)
     assert len({sync.fingerprint(None), sync.fingerprint("c"), other.fingerprint(None)}) == 3
-    assert sync.place_fingerprint() == other.place_fingerprint() != moved.place_fingerprint()
+    assert sync.place_fingerprint("") == other.place_fingerprint("") != moved.place_fingerprint("")
+    assert sync.place_fingerprint("a") == moved.place_fingerprint("a") != sync.place_fingerprint("b")

@@ -419,7 +419,7 @@ def test_one_sync_never_runs_twice_at_once(bench) -> None:
 def test_another_target_is_refused_while_rows_are_held_at_the_old_one(bench) -> None:
     bench.audience(PEOPLE)
     bench.run(target={"list": 1})
-    with pytest.raises(ConfigurationError, match="changed its key or its target"):
+    with pytest.raises(ConfigurationError, match="changed its key, its target"):
         bench.run(target={"list": 2})
     assert bench.run(target={"list": 1}).unchanged == 100
 
