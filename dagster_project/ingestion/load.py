@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dagster_project.ingestion import raw_zone
@@ -72,7 +73,9 @@ class LoadWriter:
         self.engine = open_engine(folder.parent / "rows.duckdb")
         self.rejected_by_reason: dict[str, int] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        self._buffers: dict[str, list[pl.DataFrame]] = {name: [] for name in raw_zone.TABLES}
+        self._buffers: dict[str, list[pa.Table]] = {
+            name: [_table(pl.DataFrame(schema=schema))] for name, schema in raw_zone.TABLES.items()
+        }
         self._sizes = dict.fromkeys(raw_zone.TABLES, 0)
         self.rows = dict.fromkeys(raw_zone.TABLES, 0)
 
@@ -83,8 +86,8 @@ class LoadWriter:
             pl.lit(None, dtype=t).alias(n) for n, t in schema.items() if n not in frame.columns
         ]
         frame = frame.with_columns(missing).select(pl.col(n).cast(t) for n, t in schema.items())
-        self._buffers[table].append(frame)
-        self._sizes[table] += int(frame.estimated_size())
+        self._buffers[table].append(_table(frame))
+        self._sizes[table] += self._buffers[table][-1].nbytes
         self.rows[table] += len(frame)
         if self._sizes[table] > BUFFER_BYTES:
             self._flush(table)
@@ -125,10 +128,7 @@ class LoadWriter:
             writer.close()
 
     def _flush(self, table: str) -> None:
-        empty = pl.DataFrame(schema=raw_zone.TABLES[table])
-        rows = pl.concat([empty, *self._buffers[table]]).to_arrow(
-            compat_level=pl.CompatLevel.oldest()
-        )
+        rows = pa.concat_tables(self._buffers[table])
         if table not in self._writers:
             path = self.folder / f"{table}.parquet"
             repeated = [name for name in rows.schema.names if name in REPEATED]
@@ -136,7 +136,12 @@ class LoadWriter:
                 path, rows.schema, compression="zstd", use_dictionary=repeated
             )
         self._writers[table].write_table(rows)
-        self._buffers[table], self._sizes[table] = [], 0
+        self._buffers[table], self._sizes[table] = [rows.schema.empty_table()], 0
+
+
+def _table(frame: pl.DataFrame) -> pa.Table:
+    """A copy of the rows alone: a frame keeps all the text of the chunk that it was chosen from."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def digest_of(path: Path) -> str:
