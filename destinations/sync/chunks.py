@@ -9,6 +9,7 @@ import polars as pl
 from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID
 from destinations.sync.config import SyncConfig
 from destinations.sync.content import with_hash
+from destinations.sync.marks import MARK
 from destinations.sync.plan import CLASS, ROW, mapped
 from destinations.sync.snapshot import Snapshot
 
@@ -51,17 +52,25 @@ def leavers_to_send(
     yield from rows.select(KEY, HASH, REMOTE_ID, *fields).iter_slices(size)
 
 
-def with_ids(rows: pl.DataFrame, change: str, snapshot: Snapshot) -> pl.DataFrame:
+def with_ids(
+    rows: pl.DataFrame, change: str, snapshot: Snapshot, marks: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """``rows`` with ``_id``: key, content, what changes, and the rows it follows from.
 
     The occasion is the version since which the audience stands as it does: a second try on
     the same rows gives the same ids, even when a build published them again meanwhile; a
-    person who left and comes back gets another.
+    person who left and comes back gets another, and so does a row that is sent again because
+    somebody asked for it (``marks``): a destination must not take it for a mere second try.
     """
     occasion = {"_change": pl.lit(change), "_since": pl.lit(snapshot.since)}
+    if marks is not None:
+        rows = rows.join(marks, on=KEY, how="left", maintain_order="left")
+        asked = pl.when(pl.col(MARK).is_not_null()).then(pl.concat_str(pl.lit("/"), MARK))
+        occasion["_since"] = pl.concat_str(pl.lit(snapshot.since), asked.otherwise(pl.lit("")))
     parts: dict[str, pl.DataType] = dict.fromkeys((KEY, HASH, *occasion), pl.String())
     named = rows.lazy().with_columns(**occasion).pipe(with_hash, parts, ID)
-    return named.select(*META_COLUMNS, pl.exclude(*META_COLUMNS, *occasion)).collect()
+    unsent = {*META_COLUMNS, *occasion, *((MARK,) if marks is not None else ())}
+    return named.select(*META_COLUMNS, pl.exclude(*unsent)).collect()
 
 
 def leavers_of(

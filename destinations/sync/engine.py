@@ -11,29 +11,30 @@ from pathlib import Path
 import polars as pl
 
 from destinations.connections import CONSENT_NOT_REQUIRED
-from destinations.driver import Capabilities, Driver, Operation
-from destinations.errors import ConfigurationError, StoreroomError
+from destinations.driver import KEY, Capabilities, Driver
+from destinations.errors import ConfigurationError, PausedError, StoreroomError
 from destinations.sync import journal as events
-from destinations.sync.chunks import leavers_of, leavers_to_send, rows_to_send, with_ids
+from destinations.sync.accounting import WRITES, reasons_of, status_of
+from destinations.sync.chunks import leavers_of
 from destinations.sync.config import SyncConfig
 from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import locked
+from destinations.sync.footing import Footing, footing_of
 from destinations.sync.guards import tripped
 from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
+from destinations.sync.marks import read_marks
 from destinations.sync.pace import Pace, Policy
 from destinations.sync.plan import CLASS, AccountingError, Plan, make_plan
-from destinations.sync.report import Reason, RunStatus, SyncReport, keep_report
+from destinations.sync.report import RunStatus, SyncReport, keep_report
 from destinations.sync.shared import let_go
 from destinations.sync.snapshot import Snapshot, current
+from destinations.sync.suppression import Suppression, read_suppression
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
-from destinations.sync.validation import operation_for, validate
+from destinations.sync.validation import validate
+from destinations.sync.work import phases_of
 
-WRITES = ("add", "update")
-HELD_IN_DOUBT = (
-    "sent by an earlier run, and the destination never answered; it might be there. Look, then "
-    "declare `in_doubt: resend` on the sync to have such rows sent again"
-)
+CANCELLED = "the run was cancelled"
 
 
 def sync_folder_of(state: Path, connection: str, audience: str) -> Path:
@@ -52,6 +53,8 @@ def run_sync(
     dry_run: bool = False,
     allow_guards: bool = False,
     policy: Policy | None = None,
+    place: str = "",
+    expected: Footing | None = None,
 ) -> SyncReport:
     """Bring the destination from what it holds to what the published audience says.
 
@@ -61,14 +64,52 @@ def run_sync(
         state: folder of all syncs' ledgers.
         on_progress: called with rows done and rows planned, from any thread.
         dry_run: plan only; nothing is sent or recorded, what would be sent counts as deferred.
+        place: names where the connection puts rows; a change is refused while rows are held.
         allow_guards: run even though a guard would stop it, this once.
+        expected: what a saved plan stood on; the run is refused if anything of it changed.
+
+    A run that is cancelled (``KeyboardInterrupt`` and its like) lets what is in flight land,
+    keeps every answer and its report, and then raises it again.
 
     Raises:
         LockedError: this sync is running already.
         ConfigurationError: no run could carry the sync out, or key or target changed while rows are held under the old ones.
         LedgerError: the ledger cannot be read or written.
-        StoreroomError: the audience was never published, or the sync is paused.
+        PausedError: the sync is paused.
+        StoreroomError: the audience was never published, or the plan is stale.
     """
+    with opened(config, driver, consent_column, audiences, state, now, policy, place) as run:
+        if run.ledger.head.paused and not dry_run:
+            raise PausedError(
+                f"Sync '{config.name}' is paused.",
+                f"Resume it: `storeroom syncs resume {config.connection} {config.audience}`.",
+            )
+        if expected is not None:
+            expected.refuse_unless(run.footing())
+        report = run.spared() if not dry_run else None
+        if report is None:
+            report = run.carry_out(on_progress, dry_run, allow_guards)
+        if not report.balances():
+            raise AccountingError(f"sync {config.name}, run {report.run}: {report.accounting}")
+        if not dry_run:
+            keep_report(run.ledger.folder, report)
+        if run.cancelled is not None:
+            raise run.cancelled
+        return report
+
+
+@contextmanager
+def opened(
+    config: SyncConfig,
+    driver: Driver,
+    consent_column: str | None,
+    audiences: Path,
+    state: Path,
+    now: datetime,
+    policy: Policy | None = None,
+    place: str = "",
+) -> Iterator[Run]:
+    """A run that could start, under the sync's lock; raises what :func:`run_sync` does."""
     snapshot = current(audiences, config.audience)
     if snapshot is None:
         raise StoreroomError(
@@ -89,18 +130,19 @@ def run_sync(
     folder = sync_folder_of(state, config.connection, config.audience)
     with locked(folder, f"Sync '{config.name}'"), _writing(folder):
         ledger = Ledger.open(folder)
-        if ledger.head.paused and not dry_run:
-            raise StoreroomError(f"Sync '{config.name}' is paused.", "Resume it first.")
-        run = _Run(config, driver, consent_column, snapshot, ledger, now, policy or Policy())
+        run = Run(
+            config,
+            driver,
+            consent_column,
+            snapshot,
+            ledger,
+            now,
+            policy or Policy(),
+            place,
+            read_suppression(state),
+        )
         run.refuse_another_place()
-        report = run.spared() if not dry_run else None
-        if report is None:
-            report = run.carry_out(on_progress, dry_run, allow_guards)
-        if not report.balances():
-            raise AccountingError(f"sync {config.name}, run {report.run}: {report.accounting}")
-        if not dry_run:
-            keep_report(folder, report)
-        return report
+        yield run
 
 
 @contextmanager
@@ -116,7 +158,7 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-class _Run:
+class Run:
     """One run under the folder's lock."""
 
     def __init__(
@@ -128,6 +170,8 @@ class _Run:
         ledger: Ledger,
         now: datetime,
         policy: Policy,
+        place: str,
+        suppression: Suppression,
     ) -> None:
         self.config = config
         self.driver = driver
@@ -136,28 +180,46 @@ class _Run:
         self.ledger = ledger
         self.now = now
         self.policy = policy
+        self.place = place
+        self.suppression = suppression
+        self.marks = read_marks(ledger.folder)
+        self.cancelled: BaseException | None = None
+        """What was raised into the run from outside; it is over, and its answers are kept."""
         self.started = time.monotonic()
         self.id = ledger.next_run(now)
 
     def refuse_another_place(self) -> None:
         held_at = self.ledger.head.place
-        if held_at not in (None, self.config.place_fingerprint()):
+        if held_at not in (None, self.config.place_fingerprint(self.place)):
             raise ConfigurationError(
-                f"Sync '{self.config.name}' changed its key or its target, and the destination "
+                f"Sync '{self.config.name}' changed its key, its target or its connection's settings, and the destination "
                 "still holds what was sent under the old ones.",
-                "Put them back, or declare a second connection for the new target; to forget what "
-                f"was sent, delete {self.ledger.folder}.",
+                "Put them back, or declare a second connection for the new target. To forget what "
+                "was sent, `storeroom syncs forget`; if the new target holds the same, "
+                "`storeroom syncs move`.",
             )
 
+    def footing(self) -> Footing:
+        """Everything that decides what this run would do."""
+        where = self.config.place_fingerprint(self.place)
+        return footing_of(
+            self.config, self._fingerprint(), self.snapshot, self.ledger, self.marks, where
+        )
+
     def _fingerprint(self) -> str:
-        return self.config.fingerprint(self.consent_column)
+        return self.config.fingerprint(self.consent_column) + self.suppression.fingerprint()
 
     def spared(self) -> SyncReport | None:
         """The report of a run that has nothing to do: same rows, same sync, nothing left over."""
         settled = self.ledger.head.settled
-        if not settled or (settled["digest"], settled["fingerprint"]) != (
-            self.snapshot.digest,
-            self._fingerprint(),
+        if (
+            not settled
+            or self.marks is not None
+            or (settled["digest"], settled["fingerprint"])
+            != (
+                self.snapshot.digest,
+                self._fingerprint(),
+            )
         ):
             return None
         counts: dict[str, int] = settled["counts"]
@@ -169,15 +231,7 @@ class _Run:
         dry_run: bool,
         allow_guards: bool,
     ) -> SyncReport:
-        plan = make_plan(
-            self.snapshot,
-            self.config,
-            self.consent_column,
-            self.ledger.state(),
-            hold_doubts=self._holds_doubts(self.driver.capabilities),
-        )
-        leavers = leavers_of(plan.absent, self.config, self.ledger.seen(), self.ledger.leavers())
-        plan = let_go(plan, leavers, self.snapshot, self.config, self.driver.capabilities)
+        plan, leavers = self.plan()
         sends = plan.sends
         planned = dict.fromkeys((*WRITES, "remove"), 0)
         planned |= dict(sends[CLASS].value_counts().iter_rows())
@@ -189,14 +243,22 @@ class _Run:
         message = ""
         if dry_run or guard is not None:
             status, message = ("guarded", guard) if guard is not None else ("planned", "dry run")
+            if dry_run:
+                self._judge(plan, leavers, tally)
             self._leave(tally, planned, message)
         else:
             pace = Pace(self.policy)
-            self._send(plan, leavers, tally, pace)
+            try:
+                self._send(plan, leavers, tally, pace)
+            except Exception:
+                raise
+            except BaseException as cancelled:
+                pace.stop(CANCELLED)
+                self.cancelled = cancelled
             if pace.stopped is not None:
                 message = pace.stopped
                 self._leave(tally, planned, message)
-            status = _status(plan, tally, failed=pace.failed)
+            status = status_of(plan, tally, failed=pace.failed)
         for change, rows in planned.items():
             met = tally.fate(DELIVERED, change) + tally.fate(REJECTED, change)
             if met + tally.fate(DEFERRED, change) != rows:
@@ -210,54 +272,51 @@ class _Run:
             self._remember(report, plan)
         return report
 
+    def plan(self) -> tuple[Plan, pl.DataFrame]:
+        """What is to be done, and the fields of held rows that left (see :func:`leavers_of`)."""
+        plan = make_plan(
+            self.snapshot,
+            self.config,
+            self.consent_column,
+            self.ledger.state(),
+            hold_doubts=self._holds_doubts(self.driver.capabilities),
+            suppression=self.suppression,
+            again=None if self.marks is None else self.marks[KEY],
+        )
+        leavers = leavers_of(plan.absent, self.config, self.ledger.seen(), self.ledger.leavers())
+        capabilities = self.driver.capabilities
+        return let_go(plan, leavers, self.snapshot, self.config, capabilities), leavers
+
+    def work(self, plan: Plan, leavers: pl.DataFrame) -> Iterator[Iterator[Work]]:
+        """The rows of the plan with their fields, phase by phase (see :func:`phases_of`)."""
+        offered = self.driver.capabilities.operations
+        return phases_of(plan, leavers, self.config, self.snapshot, offered, self.marks)
+
+    def _judge(self, plan: Plan, leavers: pl.DataFrame, tally: Tally) -> None:
+        """Count the rows that break a rule of the vendor: a run would reject them."""
+        for phase in self.work(plan, leavers):
+            for work in phase:
+                problems = self.driver.problems(work.operation, work.rows)
+                judged = work.rows.select(KEY, problems.alias("message"))
+                tally.because(work.change, REJECTED, judged.drop_nulls("message"))
+
     def _holds_doubts(self, capabilities: Capabilities) -> bool:
         if self.config.in_doubt is not None:
             return self.config.in_doubt == "hold"
         return not capabilities.idempotent
 
     def _send(self, plan: Plan, leavers: pl.DataFrame, tally: Tally, pace: Pace) -> None:
-        place = self.config.place_fingerprint()
+        place = self.config.place_fingerprint(self.place)
         journal = self.ledger.begin(self.id, self.snapshot, leavers, place)
         try:
             if len(plan.lapsed):
                 journal.commit([events.forgets(plan.lapsed)])
             if len(plan.merged):
                 journal.commit([events.merges(plan.merged)])
-            # Removes first, and all of them: a person who left under one key and came back
-            # under another must not be taken out after being put in.
-            removes = self._removes(plan, leavers)
-            sender = Sender(self.driver, journal, tally, pace)
-            sender.run([removes, self._writes(plan)])
+            Sender(self.driver, journal, tally, pace).run(self.work(plan, leavers))
         finally:
             journal.close()
             self.ledger.settle()
-
-    def _removes(self, plan: Plan, leavers: pl.DataFrame) -> Iterator[Work]:
-        operation = self._operation("remove") if plan.removes.height else Operation.REMOVE
-        for rows in leavers_to_send(plan.removes, leavers, self.config):
-            yield self._work(operation, "remove", rows)
-        for rows in rows_to_send(plan.removes, "remove", self.snapshot, self.config):
-            yield self._work(operation, "remove", rows)
-
-    def _writes(self, plan: Plan) -> Iterator[Work]:
-        sends = plan.sends
-        for change in WRITES:
-            if (sends[CLASS] == change).any():
-                operation = self._operation(change)
-                for rows in rows_to_send(sends, change, self.snapshot, self.config):
-                    yield self._work(operation, change, rows)
-
-    def _work(self, operation: Operation, change: str, rows: pl.DataFrame) -> Work:
-        return Work(operation, change, with_ids(rows, change, self.snapshot))
-
-    def _operation(self, change: str) -> Operation:
-        operation = operation_for(self.config, change, self.driver.capabilities.operations)
-        if operation is None:
-            raise ConfigurationError(
-                f"Sync '{self.config.name}': the destination cannot {change} rows.",
-                "Validate the sync before it runs.",
-            )
-        return operation
 
     def _leave(self, tally: Tally, planned: dict[str, int], reason: str) -> None:
         """Defer what was planned and not taken up."""
@@ -306,7 +365,7 @@ class _Run:
             delivered=tally.fate(DELIVERED, *WRITES),
             unchanged=counts.get("unchanged", 0),
             filtered=counts.get("filtered", 0) + counts.get("not_sent", 0),
-            withheld=counts.get("withheld", 0),
+            withheld=counts.get("withheld", 0) + counts.get("deleted", 0),
             rejected=bad_keys + tally.fate(REJECTED, *WRITES),
             deferred=counts.get("in_doubt", 0) + tally.fate(DEFERRED, *WRITES),
             added=tally.fate(DELIVERED, "add"),
@@ -323,35 +382,6 @@ class _Run:
             retries=tally.retries,
             waited=round(tally.waited, 3),
             message=message,
-            reasons=_reasons(counts, tally, plan),
+            reasons=reasons_of(counts, tally, plan),
             samples=tuple(tally.samples),
         )
-
-
-def _reasons(counts: dict[str, int], tally: Tally, plan: Plan | None) -> tuple[Reason, ...]:
-    reasons = []
-    if counts.get("null_key"):
-        reasons.append(Reason(REJECTED, "the key is null", counts["null_key"]))
-    if counts.get("duplicate"):
-        keys = tuple(plan.duplicates) if plan is not None else ()
-        reasons.append(
-            Reason(
-                REJECTED, "the key stands more than once in the audience", counts["duplicate"], keys
-            )
-        )
-    if counts.get("in_doubt"):
-        reasons.append(Reason(DEFERRED, HELD_IN_DOUBT, counts["in_doubt"]))
-    told = sorted(tally.reasons.items(), key=lambda item: -item[1][0])
-    reasons += [Reason(fate, text, rows, tuple(keys)) for (fate, text), (rows, keys) in told]
-    return tuple(reasons)
-
-
-def _status(plan: Plan, tally: Tally, failed: bool) -> RunStatus:
-    changes = (*WRITES, "remove")
-    if failed:
-        return "failed"
-    if plan.counts.get("in_doubt") or tally.fate(DEFERRED, *changes):
-        return "deferred"
-    if plan.counts["null_key"] or plan.counts["duplicate"] or tally.fate(REJECTED, *changes):
-        return "rejected"
-    return "ok"

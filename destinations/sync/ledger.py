@@ -9,6 +9,7 @@
         journal-<run>             the run under way, or killed (see journal.py)
         seen-<run>.parquet        the snapshot the last run planned on (a hard link)
         leavers-<run>.parquet     mapped columns of held rows that left the audience
+        again.parquet             keys of rows to be sent again (see resend.py)
         runs.jsonl                one report a line
 
 State columns (``STATE``): ``hash`` is the content the destination acknowledged (null where
@@ -42,6 +43,7 @@ from destinations.driver import KEY
 from destinations.sync.durable import place, place_json, share, sweep
 from destinations.sync.fold import STATE, fold
 from destinations.sync.journal import Journal, LedgerError, read_journal
+from destinations.sync.marks import clear_marks
 from destinations.sync.snapshot import Snapshot, next_version
 
 FORMAT = 1
@@ -180,6 +182,7 @@ class Ledger:
         if events.is_empty():
             self._move(journal=None)
             return
+        clear_marks(self.folder, events)
         delta = fold(events, self.state())
         if self.head.base is None:
             base = delta.filter(~pl.col("gone")).select(list(STATE)).lazy()

@@ -7,6 +7,7 @@ class          meaning
 =============  ==================================================================
 ``null_key``   rejected: the key is null
 ``duplicate``  rejected, all copies: the key stands more than once
+``deleted``    withheld: the person was deleted and must not be sent again
 ``filtered``   the sync's ``where`` is not true for it
 ``withheld``   the person has not given the consent that the connection asks for
 ``not_sent``   counts as filtered: the mode does not send this change
@@ -33,10 +34,12 @@ from destinations.driver import HASH, KEY, REMOTE_ID
 from destinations.sync.config import Mode, SyncConfig
 from destinations.sync.content import with_hash
 from destinations.sync.snapshot import Snapshot
+from destinations.sync.suppression import NOBODY, SUPPRESSED, Suppression
 
 ROW = "_row"
 CLASS = "_class"
-_FILTERED = ("filtered", "withheld")
+_FILTERED = ("filtered", "withheld", "deleted")
+_AGAIN = "_again"
 _WANTED = ("add", "update", "unchanged", "in_doubt")
 
 
@@ -79,17 +82,22 @@ def make_plan(
     consent_column: str | None,
     state: pl.LazyFrame,
     hold_doubts: bool,
+    suppression: Suppression = NOBODY,
+    again: pl.Series | None = None,
 ) -> Plan:
     """Compare ``snapshot`` with the ledger's ``state``.
 
     Args:
         hold_doubts: leave rows sent without an answer alone instead of sending them again.
+        suppression: people who may not be sent any more.
+        again: keys of rows to be sent although they are held, or in doubt.
     """
-    rows = _classified(snapshot, config, consent_column)
+    rows = _classified(snapshot, config, consent_column, suppression)
     held = state.select(KEY, "maybe", "refused", old_hash="hash", old_remote="remote_id").collect(
         engine="streaming"
     )
-    both = _side_by_side(rows, held)
+    asked = pl.lit(False) if again is None else pl.col(KEY).is_in(again.implode())
+    both = _side_by_side(rows, held).with_columns(asked.alias(_AGAIN))
 
     present = both.filter(pl.col(ROW).is_not_null()).with_columns(
         _class_of(config.mode, hold_doubts)
@@ -150,7 +158,9 @@ def mapped(config: SyncConfig, change: str, schema: pl.Schema) -> list[pl.Expr]:
     return expressions
 
 
-def _classified(snapshot: Snapshot, config: SyncConfig, consent_column: str | None) -> pl.DataFrame:
+def _classified(
+    snapshot: Snapshot, config: SyncConfig, consent_column: str | None, suppression: Suppression
+) -> pl.DataFrame:
     """``_row``, ``_key``, ``_hash``, ``_class`` (null: wanted) of every row, sorted by key."""
     scan = snapshot.scan()
     schema = scan.collect_schema()
@@ -170,6 +180,10 @@ def _classified(snapshot: Snapshot, config: SyncConfig, consent_column: str | No
     )
     types = {name: dtype for name, dtype in rows.collect_schema().items() if name in config.mapping}
     hashed = with_hash(rows, types, HASH).select(ROW, KEY, HASH, CLASS)
+    if suppression.deleted:
+        deleted = pl.when(SUPPRESSED).then(pl.lit("deleted")).otherwise(pl.col(CLASS))
+        marked = suppression.marked(hashed).with_columns(deleted.alias(CLASS))
+        hashed = marked.drop(SUPPRESSED)
     frame = hashed.collect(engine="streaming")
     if not frame[KEY].is_sorted():
         frame = frame.sort(KEY)
@@ -221,14 +235,16 @@ def _side_by_side(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
 def _class_of(mode: Mode, hold_doubts: bool) -> pl.Expr:
     held = pl.col("old_hash").is_not_null()
     doubt = pl.col("maybe").fill_null(False)
+    again = pl.col(_AGAIN)
     same = (pl.col("old_hash") == pl.col(HASH)).fill_null(False) & ~doubt
     if mode is Mode.FULL_REFRESH:
         same = pl.lit(False)
     elif mode is Mode.APPEND_EVENT:
         same = held & ~doubt
+    same &= ~again
     change = pl.when(held).then(pl.lit("update")).otherwise(pl.lit("add"))
     if mode is Mode.ADD_ONLY:
-        change = pl.when(held & ~doubt).then(pl.lit("not_sent")).otherwise(pl.lit("add"))
+        change = pl.when(held & ~doubt & ~again).then(pl.lit("not_sent")).otherwise(pl.lit("add"))
     elif mode is Mode.UPDATE_ONLY:
         change = pl.when(held | doubt).then(pl.lit("update")).otherwise(pl.lit("not_sent"))
     elif mode is Mode.REMOVE_ONLY:
@@ -240,7 +256,7 @@ def _class_of(mode: Mode, hold_doubts: bool) -> pl.Expr:
         .then(pl.col(CLASS))
         .when(same)
         .then(pl.lit("unchanged"))
-        .when(doubt & pl.lit(hold_doubts))
+        .when(doubt & pl.lit(hold_doubts) & ~again)
         .then(pl.lit("in_doubt"))
         .otherwise(change)
         .alias(CLASS)

@@ -1,0 +1,67 @@
+"""The rows of a plan, in the order in which they are sent, with the operation each asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from destinations.driver import Operation
+from destinations.errors import ConfigurationError
+from destinations.sync.accounting import WRITES
+from destinations.sync.chunks import leavers_to_send, rows_to_send, with_ids
+from destinations.sync.config import SyncConfig
+from destinations.sync.deliver import Work
+from destinations.sync.plan import CLASS, Plan
+from destinations.sync.snapshot import Snapshot
+from destinations.sync.validation import operation_for
+
+
+def phases_of(
+    plan: Plan,
+    leavers: pl.DataFrame,
+    config: SyncConfig,
+    snapshot: Snapshot,
+    offered: frozenset[Operation],
+    marks: pl.DataFrame | None,
+) -> Iterator[Iterator[Work]]:
+    """First every remove, then adds and updates, read from the snapshot as they are taken up.
+
+    All removes come first: a person who left under one key and came back under another must
+    not be taken out after being put in.
+
+    Args:
+        leavers: fields of held rows that are not in the snapshot.
+        offered: operations that the destination has.
+        marks: rows that are sent again because somebody asked for it.
+    """
+
+    def removes() -> Iterator[Work]:
+        if plan.removes.is_empty():
+            return
+        operation = _operation(config, "remove", offered)
+        for rows in leavers_to_send(plan.removes, leavers, config):
+            yield Work(operation, "remove", with_ids(rows, "remove", snapshot, marks))
+        for rows in rows_to_send(plan.removes, "remove", snapshot, config):
+            yield Work(operation, "remove", with_ids(rows, "remove", snapshot, marks))
+
+    def writes() -> Iterator[Work]:
+        sends = plan.sends
+        for change in WRITES:
+            if (sends[CLASS] == change).any():
+                operation = _operation(config, change, offered)
+                for rows in rows_to_send(sends, change, snapshot, config):
+                    yield Work(operation, change, with_ids(rows, change, snapshot, marks))
+
+    yield removes()
+    yield writes()
+
+
+def _operation(config: SyncConfig, change: str, offered: frozenset[Operation]) -> Operation:
+    operation = operation_for(config, change, offered)
+    if operation is None:
+        raise ConfigurationError(
+            f"Sync '{config.name}': the destination cannot {change} rows.",
+            "Validate the sync before it runs.",
+        )
+    return operation
