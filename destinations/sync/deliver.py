@@ -17,6 +17,7 @@ from itertools import chain
 import polars as pl
 
 from destinations.driver import HASH, KEY, Delivery, Driver, Operation, Outcome, Status
+from destinations.masking import masked_series, masked_text
 from destinations.sync import journal as events
 from destinations.sync.journal import Entry, Journal
 from destinations.sync.outcomes import checked, failed, to_bisect
@@ -119,7 +120,7 @@ class Sender:
         problems = self.driver.problems(work.operation, work.rows)
         if problems.null_count() == work.rows.height:
             return work.rows
-        judged = work.rows.with_columns(problems.alias("message"))
+        judged = work.rows.with_columns(masked_series(problems).alias("message"))
         bad = judged.filter(pl.col("message").is_not_null())
         self.journal.commit([events.rejections(bad, work.change)])
         self.tally.because(work.change, REJECTED, bad)
@@ -174,7 +175,7 @@ class Sender:
         refused = int((status == Status.REJECTED.value).sum())
         self._judge(outcome, results, answered=accepted + refused > 0)
         again = pending.attempt > 1 or pending.waits > 0
-        self.tally.request(outcome.requests, again, outcome.sample, accepted < results.height)
+        self.tally.request(outcome, again, delivery.rows, accepted < results.height)
         if accepted == results.height:
             self.tally.count(pending.change, DELIVERED, accepted)
             self._close(pending, accepted=True, message="")
@@ -199,7 +200,7 @@ class Sender:
     def _judge(self, outcome: Outcome, results: pl.DataFrame, answered: bool) -> None:
         """Tell the pace what this answer means for all workers."""
         if outcome.stop is not None:
-            self.pace.refused(outcome.stop)
+            self.pace.refused(masked_text(outcome.stop))
         if outcome.retry_after is not None:
             self.pace.asked_to_wait(outcome.retry_after)
         if answered or outcome.retry_after is not None:

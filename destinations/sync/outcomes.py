@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from destinations.driver import KEY, RESULT_SCHEMA, Delivery, Outcome, Status, results_for
+from destinations.masking import masked_series
 
 _STATUSES = [status.value for status in Status]
 
@@ -13,8 +14,16 @@ def checked(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
     """Exactly one result per row of ``delivery``, in its order (``RESULT_SCHEMA``).
 
     A row that the answer leaves out, names twice or gives an unknown status is in doubt:
-    it is never taken for accepted.
+    it is never taken for accepted. What messages say of people is masked: they go into the
+    ledger, reports and logs.
     """
+    results = _complete(delivery, outcome)
+    if results["message"].null_count() == results.height:
+        return results
+    return results.with_columns(masked_series(results["message"]))
+
+
+def _complete(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
     rows, results = delivery.rows, outcome.results
     if not set(RESULT_SCHEMA) <= set(results.columns):
         missing = ", ".join(sorted(set(RESULT_SCHEMA) - set(results.columns)))

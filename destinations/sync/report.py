@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from destinations.masking import masked_text
 from destinations.sync.durable import sync_folder
 from destinations.sync.journal import LedgerError
 
@@ -99,9 +100,14 @@ class SyncReport:
         return text
 
     def as_row(self) -> dict[str, Any]:
-        """Flat values for tables and JSON; reasons as a list of mappings."""
+        """Flat values for tables and JSON; reasons as a list of mappings, keys masked where they
+        are addresses (the ledger has them in full).
+        """
         row = asdict(self) | {"accounting": self.accounting}
-        row["reasons"] = [asdict(reason) for reason in self.reasons]
+        row["reasons"] = [
+            asdict(reason) | {"keys": [masked_text(key) for key in reason.keys]}
+            for reason in self.reasons
+        ]
         row["samples"] = list(self.samples)
         return row
 

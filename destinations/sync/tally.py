@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from destinations.driver import KEY, Status
+from destinations.driver import KEY, META_COLUMNS, Outcome, Status
+from destinations.masking import masked_sample
 
 DELIVERED, REJECTED, DEFERRED = "delivered", "rejected", "deferred"
 KEYS_PER_REASON = 3
@@ -66,13 +67,13 @@ class Tally:
         before, known = self.reasons.get((fate, message), (0, []))
         self.reasons[fate, message] = (before + count, [*known, *keys][:KEYS_PER_REASON])
 
-    def request(self, requests: int, retry: bool, sample: dict[str, Any], refused: bool) -> None:
-        """Count what one send took; keeps the first sample and the first few of refusals."""
+    def request(self, outcome: Outcome, retry: bool, rows: pl.DataFrame, refused: bool) -> None:
+        """Count what one send of ``rows`` took; keeps the first sample and the first few of refusals."""
         with self._lock:
-            self.requests += requests
+            self.requests += outcome.requests
             self.retries += retry
-            if sample and (not self.samples or (refused and len(self.samples) < 5)):
-                self.samples.append(sample)
+            if outcome.sample and (not self.samples or (refused and len(self.samples) < 5)):
+                self.samples.append(masked_sample(outcome.sample, rows, set(META_COLUMNS)))
 
     def wait(self, seconds: float) -> None:
         with self._lock:
