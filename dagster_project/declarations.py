@@ -20,7 +20,7 @@ from destinations.connections import Connection, load_connections
 from destinations.driver import Driver
 from destinations.errors import ConfigurationError
 from destinations.paths import audiences_dir, connections_file
-from destinations.registry import capabilities_of, open_driver, place_of
+from destinations.registry import capabilities_of, check_settings, open_driver, place_of
 from destinations.sync.config import SyncConfig, syncs_of
 from destinations.sync.snapshot import current
 from destinations.sync.validation import consent_column, validate
@@ -144,6 +144,7 @@ def check(sync: Sync) -> None:
     Raises:
         ConfigurationError: with everything that is wrong and what to write instead.
     """
+    check_settings(sync.connection, sync.config.target)
     columns = sync.audience.columns
     if not columns:
         snapshot = current(audiences_dir(), sync.audience.name)

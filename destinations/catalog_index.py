@@ -16,7 +16,7 @@ from typing import Any
 
 from destinations.errors import ConfigurationError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def _head(path: Path) -> dict[str, Any]:
             [int(part["batch"].get("rows") or 1) for part in batches]
             or [int(document.get("batch_rows") or 1)]
         ),
-        "per_row_results": all(
+        "per_row_results": document.get("per_row_results") is not False
+        and all(
             isinstance(answer, dict) and ("accepted" in answer or "rejected" in answer)
             for answer in answers
         ),

@@ -18,7 +18,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +128,31 @@ def capabilities_of(destination: Connection | str) -> Capabilities:
     return capabilities(spec)
 
 
+def check_settings(connection: Connection, target: Mapping[str, Any]) -> None:
+    """Refuse settings that no run could use; what stands in the environment is not looked at.
+
+    Raises:
+        ConfigurationError: one is unknown, missing, misshapen or a secret in clear.
+    """
+    from destinations.connections import FromEnvironment
+    from destinations.language.settings import checked, example_settings
+
+    spec = load_spec(connection.destination)
+    _check_names(spec, connection, target)
+    given = {**connection.settings, **target}
+    hidden = {name for name, value in given.items() if isinstance(value, FromEnvironment)}
+    plain = connection.model_copy(
+        update={"settings": {n: v for n, v in connection.settings.items() if n not in hidden}}
+    )
+    known = {**plain.resolved(), **target}
+    if spec.adapter is not None:
+        _settings_of(adapter_module(spec).Settings, known, connection.name, unseen=hidden)
+        return
+    if connection.sandbox:
+        known = {**example_settings(spec), **known}
+    checked(spec, {**known, **dict.fromkeys(hidden, "")}, connection.name, unseen=hidden)
+
+
 def open_driver(
     connection: Connection, target: Mapping[str, Any], sync_key: str, audience: str
 ) -> Driver:
@@ -224,7 +249,9 @@ def _secrets_of(spec: Spec) -> set[str]:
     return {name for name, field in fields.items() if "SecretStr" in str(field.annotation)}
 
 
-def _settings_of(model: Any, given: dict[str, Any], connection: str) -> Any:
+def _settings_of(
+    model: Any, given: dict[str, Any], connection: str, unseen: Collection[str] = ()
+) -> Any:
     from pydantic import ValidationError
 
     try:
@@ -234,5 +261,8 @@ def _settings_of(model: Any, given: dict[str, Any], connection: str) -> Any:
         details = "; ".join(
             f"{'.'.join(map(str, detail['loc'])) or 'settings'}: {detail['msg']}"
             for detail in error.errors(include_input=False, include_url=False)
+            if not unseen or (detail["loc"] and detail["loc"][0] not in unseen)
         )
+        if not details:
+            return None
         raise ConfigurationError(f"Connection '{connection}': {details}.") from None

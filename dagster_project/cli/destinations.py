@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from dagster_project.cli.output import Exit, cell, err, out, print_json, print_rows, progress_bar
+from dagster_project.cli.output import Exit, cell, out, print_json, print_rows, progress_bar
 from dagster_project.progress import announce
 from destinations.errors import ConfigurationError
 
@@ -149,7 +149,7 @@ def check(
         Print one JSON object per finding.
     """
     if connection is not None:
-        return _check_connection(connection)
+        return _check_connection(connection, as_json=as_json)
     from destinations.evidence import check_spec
     from destinations.registry import list_destinations
 
@@ -168,7 +168,9 @@ def check(
     return Exit.FAILED if failed else Exit.DONE
 
 
-def _check_connection(name: str) -> Exit:
+def _check_connection(name: str, *, as_json: bool) -> Exit:
+    from dagster_project.declarations import load
+    from dagster_project.warehouse import manifest
     from destinations.connections import load_connections
     from destinations.paths import connections_file
     from destinations.registry import open_driver
@@ -178,9 +180,15 @@ def _check_connection(name: str) -> Exit:
         raise ConfigurationError(
             f"There is no connection '{name}'.", f"There are: {', '.join(connections)}."
         )
-    driver = open_driver(connections[name], {}, "profile_id", "check")
+    # A sync of the connection says what its target is; without one its own settings must do.
+    sync = next((s for s in load(manifest.ensure()) if s.connection.name == name), None)
+    driver = sync.driver() if sync else open_driver(connections[name], {}, "profile_id", name)
     try:
-        err.print(f"{name}: {driver.check()}", markup=False)
+        answer = driver.check()
     finally:
         driver.close()
+    if as_json:
+        print_json([{"connection": name, "state": "ok", "text": answer}])
+    else:
+        out.print(f"{name}: {answer}", markup=False)
     return Exit.DONE

@@ -63,6 +63,6 @@ def exit_code(summary: Summary) -> Exit:
     """Failed, busy, incomplete (rejected or deferred rows), or done."""
     if not summary.success:
         return Exit.BUSY if summary.busy else Exit.FAILED
-    if any(row.get("rejected") or row.get("deferred") for row in summary.syncs()):
+    if any(row["status"] != "ok" for row in summary.syncs()):
         return Exit.INCOMPLETE
     return Exit.DONE

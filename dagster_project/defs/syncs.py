@@ -7,6 +7,7 @@ subset, and the connection's pool lets one sender at a time reach the tool.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,11 +20,14 @@ from destinations.errors import LockedError, PausedError, StoreroomError
 from destinations.paths import audiences_dir, syncs_dir
 from destinations.registry import summary_of
 from destinations.sync.engine import run_sync
+from destinations.sync.footing import Footing, read_plans
 from destinations.sync.report import SyncReport
 
 CADENCE_TAG = "storeroom/cadence"
 ALLOW_GUARDS_TAG = "storeroom/allow_guards"
 """A run with this tag goes past the guards, once."""
+PLAN_TAG = "storeroom/plan"
+"""A run with this tag does exactly what the plan saved in that file says, or nothing."""
 ACCOUNTING_CHECK = "accounting"
 REJECTIONS_CHECK = "no_rejected_rows"
 
@@ -63,10 +67,11 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
         failures: list[str] = []
         locked = 0
         allow_guards = ALLOW_GUARDS_TAG in context.run.tags
+        plans = _plans(context.run.tags.get(PLAN_TAG))
         for key in sorted(context.selected_asset_keys):
             sync = by_key[key]
             try:
-                report = run(sync, allow_guards=allow_guards)
+                report = run(sync, allow_guards=allow_guards, expected=plans.get(sync.name))
             except PausedError as error:
                 # On purpose, so no failure: the asset is left as it is, and the log says why.
                 context.log.info(f"Skipped. {error}")
@@ -89,8 +94,15 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
     return send
 
 
-def run(sync: Sync, *, allow_guards: bool = False) -> SyncReport:
+def _plans(file: str | None) -> dict[str, Footing]:
+    return {} if file is None else {footing.sync: footing for footing, _ in read_plans(Path(file))}
+
+
+def run(sync: Sync, *, allow_guards: bool = False, expected: Footing | None = None) -> SyncReport:
     """Run one sync against the current snapshot of its audience.
+
+    Args:
+        expected: what a saved plan stood on; the run is refused if anything of it changed.
 
     Raises:
         StoreroomError: it cannot run as declared, its connection is paused, or another process
@@ -113,6 +125,7 @@ def run(sync: Sync, *, allow_guards: bool = False) -> SyncReport:
             on_progress=lambda done, total: announce("sync", sync.name, done, total),
             allow_guards=allow_guards,
             place=sync.place,
+            expected=expected,
         )
     finally:
         driver.close()
@@ -166,7 +179,7 @@ def check_results(key: dg.AssetKey, report: SyncReport) -> Iterator[dg.AssetChec
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=REJECTIONS_CHECK,
-        passed=report.rejected == 0,
+        passed=report.rejected + report.removes_rejected == 0,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             "rejected": report.rejected,

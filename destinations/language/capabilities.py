@@ -21,7 +21,11 @@ def capabilities(spec: Spec) -> Capabilities:
     if spec.adapter is not None:
         # Tables, files and messages carry a row as it is, its nulls included.
         return Capabilities(
-            frozenset(spec.code_operations), batch_rows=spec.batch_rows or 1, clears=True
+            frozenset(spec.code_operations),
+            batch_rows=spec.batch_rows or 1,
+            per_row_results=spec.per_row_results,
+            idempotent=spec.idempotent,
+            clears=True,
         )
     operations = spec.operations.values()
     batches = [operation.batch for operation in operations if operation.batch]

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from destinations.errors import ConfigurationError
 from destinations.language.spec import Setting, Spec
 
 
-def checked(spec: Spec, given: Mapping[str, Any], connection: str) -> dict[str, Any]:
+def checked(
+    spec: Spec, given: Mapping[str, Any], connection: str, unseen: Collection[str] = ()
+) -> dict[str, Any]:
     """The settings with defaults filled in; every declared one has an entry.
+
+    Args:
+        unseen: settings whose values stand in the environment and are not looked at now.
 
     Raises:
         ConfigurationError: one is unknown, missing, of no allowed value, or misshapen.
@@ -21,6 +26,8 @@ def checked(spec: Spec, given: Mapping[str, Any], connection: str) -> dict[str, 
     values: dict[str, Any] = {}
     for name, setting in spec.settings.items():
         value = given.get(name, setting.default)
+        if name in unseen:
+            continue
         if value in (None, ""):
             if setting.required:
                 raise ConfigurationError(

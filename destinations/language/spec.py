@@ -301,6 +301,10 @@ class Spec(_Part):
     """The optional dependency group that brings its driver."""
     code_operations: tuple[Operation, ...] = ()
     batch_rows: int | None = None
+    per_row_results: bool = True
+    """Whether what it writes to names the rows it refuses."""
+    idempotent: bool = True
+    """Whether writing the same rows twice leaves what writing them once leaves."""
 
     # HTTP
     base_url: str = ""

@@ -16,8 +16,11 @@ def tripped(
     guards = config.guards
     removes, adds = planned["remove"], planned["add"]
     reason = None
-    if removes and snapshot.rows == 0 and not guards.allow_empty:
-        reason = f"the audience is empty, and {removes:,} rows would be taken out"
+    # All withheld is no accident to stop: consent taken back is honoured at once.
+    filtered = plan.counts.get("filtered", 0)
+    if removes and filtered == snapshot.rows and not guards.allow_empty:
+        what = "`where` lets no row through" if snapshot.rows else "the audience is empty"
+        reason = f"{what}, and {removes:,} rows would be taken out"
     elif guards.max_removes is not None and removes > guards.max_removes:
         reason = f"{removes:,} removes are more than max_removes: {guards.max_removes:,}"
     elif (

@@ -366,6 +366,15 @@ def test_an_empty_audience_takes_nobody_out_unless_allowed(bench) -> None:
     assert bench.run().status == "guarded"
     assert len(bench.held) == 100
     assert bench.run(guards={"allow_empty": True}).removed == 100
+
+
+def test_a_where_that_lets_nobody_through_takes_nobody_out_unless_allowed(bench) -> None:
+    bench.audience(PEOPLE)
+    bench.run()
+    report = bench.run(where="v < 0")
+    assert (report.status, report.removed, report.requests) == ("guarded", 0, 0)
+    assert "`where` lets no row through" in report.message
+    assert bench.run(where="v < 0", guards={"allow_empty": True}).removed == 100
     assert bench.held == {}
 
 

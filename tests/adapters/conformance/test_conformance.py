@@ -146,6 +146,8 @@ def test_the_catalog_says_what_the_driver_does(harness, driver):
     assert importlib.import_module(entry.adapter) is harness.module
     assert set(entry.code_operations) == driver.capabilities.operations
     assert entry.batch_rows == driver.capabilities.batch_rows
+    assert entry.per_row_results == driver.capabilities.per_row_results
+    assert entry.idempotent == driver.capabilities.idempotent
     assert (
         entry.extra is None
         or entry.extra
