@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,6 +33,10 @@ from destinations.language.spec import Spec, Step
 
 PATIENCE = 60.0
 """Longest a sending thread sleeps for the rate limit; beyond it the engine is told to come back."""
+TOO_MANY_REQUESTS = 429
+UNSAID = 1.0
+LONGEST_UNSAID = 60.0
+"""Seconds to wait after 429 (RFC 6585, section 4) where the vendor names none: doubled up to the longest."""
 SAMPLE_CHARACTERS = 2_000
 """Of a body, in the run's record."""
 
@@ -60,6 +66,9 @@ class HttpDriver:
         self._limiter = limiter
         self._redacted = Redactor(secrets)
         self._settings = settings
+        self._turn = threading.Lock()
+        self._unsaid = 0.0
+        self._unsaid_until = 0.0
         self._compiled = {
             operation: Compiled(spec, operation, settings, audience)
             for operation in spec.operations
@@ -76,6 +85,12 @@ class HttpDriver:
         for rendered in self._compiled[operation].requests(rows):
             request = rendered.request
             yield Delivery(operation, rendered.rows, request, len(request.body or b""))
+
+    def shown(self, delivery: Delivery) -> dict[str, Any]:
+        """The first request of a delivery: ``method``, ``url``, ``headers``, ``body`` (cut), without
+        the login and with secrets blacked out.
+        """
+        return self._request_sample(delivery.payload)
 
     def send(self, delivery: Delivery) -> Outcome:
         compiled = self._compiled[delivery.operation]
@@ -153,11 +168,26 @@ class HttpDriver:
     def _asked_to_wait(self, verdict: Verdict, response: Response) -> float | None:
         """Close the account for as long as an answer of "not now" says."""
         if not verdict.retries or verdict.stop is not None:
+            self._unsaid = 0.0
             return None
-        seconds = seconds_to_wait(self.spec.retry_after, response.headers)
+        declared = self.spec.retry_after
+        said = found(declared.body, parsed(response.body)) if declared.body else None
+        seconds = seconds_to_wait(declared, response.headers, said)
+        if seconds is None and response.status == TOO_MANY_REQUESTS:
+            seconds = self._unsaid_wait()
         if seconds:
             self._limiter.close_for(seconds)
         return seconds
+
+    def _unsaid_wait(self) -> float:
+        """Seconds to wait after "too many requests" that names no time: longer each time."""
+        with self._turn:
+            now = time.monotonic()
+            # Requests that were on their way together are told so together: that is one time.
+            if now >= self._unsaid_until:
+                self._unsaid = min(max(2 * self._unsaid, UNSAID), LONGEST_UNSAID)
+                self._unsaid_until = now + self._unsaid
+            return self._unsaid_until - now
 
     def _request_sample(self, request: Request) -> dict[str, Any]:
         # The login is added after this, so it cannot be in here.

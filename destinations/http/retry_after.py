@@ -1,4 +1,4 @@
-"""How long a vendor asks us to wait, in whichever form its header says it."""
+"""How long a vendor asks us to wait, in whichever form it says so."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ _EPOCH_MS = 1_000_000_000_000.0
 
 
 def seconds_to_wait(
-    declared: RetryAfter, headers: Mapping[str, str], now: float | None = None
+    declared: RetryAfter, headers: Mapping[str, str], said: object = None, now: float | None = None
 ) -> float | None:
-    """Seconds from now, at least 0; None where no header says anything readable.
+    """Seconds from now, at least 0; None where nothing readable was said.
 
     Args:
         headers: names in lower case. The spec's header is asked first, then ``Retry-After``
             (RFC 9110, section 10.2.3: seconds or a date).
+        said: what stands at the spec's path in the answer's body, asked last.
     """
     moment = time.time() if now is None else now
-    for name, form in ((declared.header, declared.form), ("Retry-After", "auto")):
-        text = headers.get(name.lower())
+    for text, form in (
+        (headers.get(declared.header.lower()), declared.form),
+        (headers.get("retry-after"), "auto"),
+        (said if isinstance(said, str | int | float) else None, declared.form),
+    ):
         if text is not None:
-            seconds = _seconds(text.strip(), form, moment)
+            seconds = _seconds(str(text).strip(), form, moment)
             if seconds is not None:
                 return min(max(seconds, 0.0), LONGEST)
     return None

@@ -20,6 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from destinations.errors import ConfigurationError
+from destinations.masking import masked_text
 
 CONNECT_SECONDS = 10.0
 MOST_BYTES = 32 << 20
@@ -27,12 +28,12 @@ MOST_BYTES = 32 << 20
 
 
 class _WithoutQueries(logging.Filter):
-    """urllib3 logs every URL; some vendors want their keys in it."""
+    """urllib3 logs every URL; some vendors want their keys in it, or people's addresses."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                re.sub(r"\?\S+", "?...", part) if isinstance(part, str) else part
+                masked_text(re.sub(r"\?\S+", "?...", part)) if isinstance(part, str) else part
                 for part in record.args
             )
         return True

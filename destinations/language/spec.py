@@ -203,6 +203,8 @@ class RetryAfter(_Part):
 
     header: str = "Retry-After"
     """Asked first; ``Retry-After`` itself is always understood."""
+    body: str | None = None
+    """Dotted path in the answer, asked where no header says anything."""
     form: Literal["seconds", "milliseconds", "epoch", "date", "auto"] = "auto"
 
 

@@ -124,8 +124,11 @@ def test_the_most_rows_and_one_more(vendor, opened):
         ({"X-Reset": "IN30"}, {"header": "X-Reset"}, 27, 30.5),
         ({"Retry-After": "DATE30"}, {}, 27, 30.5),
         ({"X-Reset": "ISO30"}, {"header": "X-Reset"}, 27, 30.5),
-        ({"Retry-After": "soon"}, {}, None, None),
-        ({}, {}, None, None),
+        ({}, {"body": "error.wait"}, 9, 9),
+        ({"Retry-After": "7"}, {"body": "error.wait"}, 7, 7),
+        ({"Retry-After": "soon"}, {}, 1, 1),
+        ({}, {"body": "error.nothing"}, 1, 1),
+        ({}, {}, 1, 1),
     ],
 )
 def test_429_says_how_long_to_wait_in_every_form(
@@ -138,15 +141,24 @@ def test_429_says_how_long_to_wait_in_every_form(
         "ISO30": dt.datetime.fromtimestamp(later, dt.UTC).isoformat(),
     }
     headers = {name: forms.get(value, value) for name, value in header.items()}
-    vendor.replies = [reply(429, {"message": "slow down"}, headers)]
+    vendor.replies = [reply(429, {"message": "slow down", "error": {"wait": 9}}, headers)]
     driver = opened(ONE, retry_after=declared)
     (outcome,) = sent(driver, people())
     assert statuses(outcome) == ["retry"]
     assert messages(outcome) == ["429 slow down"]
-    if low is None:
-        assert outcome.retry_after is None
-    else:
-        assert low <= outcome.retry_after <= high
+    assert low <= outcome.retry_after <= high
+
+
+def test_429_without_a_time_waits_longer_each_time(vendor, opened, reply, monkeypatch):
+    monkeypatch.setattr("destinations.http.driver.UNSAID", 0.02)
+    vendor.replies = [reply(429), reply(429), reply(429), reply(), reply(429)]
+    driver = opened(ONE)
+    waits = []
+    for _ in range(5):
+        (outcome,) = sent(driver, people())
+        waits.append(outcome.retry_after)
+    assert waits.pop(3) is None
+    assert waits == pytest.approx([0.02, 0.04, 0.08, 0.02])
 
 
 def test_after_429_nothing_is_sent_until_the_time_has_come(vendor, opened, reply):
