@@ -66,9 +66,9 @@ def masked_sample(sample: dict[str, Any], rows: pl.DataFrame, shown: set[str]) -
     texts: list[str] = list(_texts(sample))
     if not texts:
         return sample
-    found = pl.Series("text", texts).str.replace_many(
-        _forms(rows, shown), [HIDDEN], ascii_case_insensitive=True, leftmost=True
-    )
+    found, forms = pl.Series("text", texts), _forms(rows, shown)
+    if forms:
+        found = found.str.replace_many(forms, [HIDDEN], ascii_case_insensitive=True, leftmost=True)
     left = iter(masked_series(found).to_list())
     result: dict[str, Any] = _with_texts(sample, left)
     return result

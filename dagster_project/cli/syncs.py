@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from dagster_project.cli.accounting import summary
 from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
 from dagster_project.declarations import Sync, load
-from dagster_project.progress import announce
 from dagster_project.warehouse import manifest
 from destinations.errors import ConfigurationError
 from destinations.paths import audiences_dir, syncs_dir
-from destinations.sync.engine import run_sync
 from destinations.sync.snapshot import current
 from destinations.sync.status import pause as pause_sync
 from destinations.sync.status import read_status
 
 app = App(name="syncs", help_format="plaintext")
+
+# Named, not imported: a listing must not wait for what only some commands need.
+for _name, _place, _help in (
+    ("plan", "sync_plans:plan", "Show what a run would send, row by row; nothing is sent."),
+    ("apply", "sync_plans:apply", "Run exactly what a saved plan says."),
+):
+    app.command(f"dagster_project.cli.{_place}", name=_name, help=_help)
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
@@ -84,65 +88,6 @@ def list_all(
     columns = ["sync", "destination", "mode", "cadence", "consent"]
     print_rows(rows, {name: name for name in columns}, as_json=as_json)
     return Exit.DONE
-
-
-@app.command
-def plan(
-    *, connection: str | None = None, audience: str | None = None, as_json: Json = False
-) -> Exit:
-    """Show what a run would send, without sending or recording anything.
-
-    Parameters
-    ----------
-    connection
-        Only this connection.
-    audience
-        Only this audience.
-    as_json
-        Print one JSON object a line.
-    """
-    reports = []
-    syncs = chosen(connection, audience)
-    with progress_bar(quiet=as_json):
-        for number, sync in enumerate(syncs, start=1):
-            announce("plan", sync.name, number, len(syncs))
-            reports.append(_dry_run(sync))
-    columns = {
-        "sync": "sync",
-        "status": "status",
-        "rows": "read",
-        "planned_adds": "adds",
-        "planned_updates": "updates",
-        "removes": "removes",
-        "unchanged": "unchanged",
-        "filtered": "filtered",
-        "withheld": "withheld",
-        "rejected": "rejected",
-    }
-    print_rows(reports, columns, as_json=as_json)
-    if not as_json:
-        for report in reports:
-            if report["status"] == "guarded":
-                out.print(f"{report['sync']}: {report['message']}", markup=False, soft_wrap=True)
-    guarded = any(report["status"] == "guarded" for report in reports)
-    return Exit.INCOMPLETE if guarded else Exit.DONE
-
-
-def _dry_run(sync: Sync) -> dict[str, Any]:
-    driver = sync.driver()
-    try:
-        report = run_sync(
-            sync.config,
-            driver,
-            sync.consent_column,
-            audiences_dir(),
-            syncs_dir(),
-            datetime.now(UTC),
-            dry_run=True,
-        )
-    finally:
-        driver.close()
-    return report.as_row()
 
 
 @app.command

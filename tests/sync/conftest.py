@@ -205,7 +205,7 @@ class Bench:
         return SyncConfig.model_validate(document | settings)
 
     def run(self, consent: str | None = None, **settings: Any) -> SyncReport:
-        names = ("dry_run", "allow_guards", "on_progress", "policy")
+        names = ("dry_run", "allow_guards", "on_progress", "policy", "expected")
         options = {"policy": QUICK} | {n: settings.pop(n) for n in names if n in settings}
         self.now += timedelta(minutes=1)
         report = run_sync(
