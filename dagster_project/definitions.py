@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from dagster_project.defs import ingestion, schedules, sensors, syncs, warehouse
+from dagster_project.defs import ingestion, schedules, sensors, sync_observability, syncs, warehouse
 
 
 @dg.definitions
@@ -15,6 +15,7 @@ def storeroom() -> dg.Definitions:
         ingestion.definitions(),
         warehouse.definitions(),
         syncs.definitions(),
+        sync_observability.definitions(),
         schedules.DEFINITIONS,
         sensors.DEFINITIONS,
     )

@@ -24,6 +24,8 @@ from destinations.paths import project_root, warehouse_path
 
 DAILY_PARTITIONS = dg.DailyPartitionsDefinition(start_date=first_partition_day())
 PARTITIONED_TAG = "partitioned_daily"
+AFTER_SYNCS_TAG = "sync_observability"
+"""Models over the syncs' ledgers; ``sync_observability.py`` builds them."""
 
 
 class Translator(DagsterDbtTranslator):
@@ -68,14 +70,14 @@ def definitions() -> dg.Definitions:
         manifest=content,
         project=project,
         dagster_dbt_translator=translator,
-        exclude=f"tag:{PARTITIONED_TAG}",
+        exclude=f"tag:{PARTITIONED_TAG} tag:{AFTER_SYNCS_TAG}",
         pool="warehouse",
         retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
     )
     def warehouse(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         wait_for_writer(warehouse_path())
         built = {}
-        for event in _build(context, dbt, ["build"], total=_selected_count(content)):
+        for event in build(context, dbt, ["build"], total=_selected_count(content)):
             key = isinstance(event, dg.Output) and context.asset_key_for_output(event.output_name)
             if key and key.path[0] == "audiences":
                 # An audience counts as made when it is published; what it holds is known then.
@@ -114,7 +116,7 @@ def definitions() -> dg.Definitions:
             "min_date": window.start.date().isoformat(),
             "max_date": (window.end - timedelta(days=1)).date().isoformat(),
         }
-        yield from _build(context, dbt, ["build", "--vars", json.dumps(days)], total=0)
+        yield from build(context, dbt, ["build", "--vars", json.dumps(days)], total=0)
 
     return dg.Definitions(
         assets=[warehouse, warehouse_days],
@@ -127,13 +129,13 @@ def _selected_count(content: Mapping[str, Any]) -> int:
     return sum(node["resource_type"] in kinds for node in content["nodes"].values())
 
 
-def _build(
+def build(
     context: dg.AssetExecutionContext, dbt: DbtCliResource, arguments: list[str], total: int
 ) -> Iterator[Any]:
     """Run dbt and pass its events on, announcing each node as it finishes."""
-    invocation = dbt.cli(
-        arguments, context=context, target_path=artifacts_folder(context.run.run_id)
-    )
+    # By step too: a run may build twice, and each build keeps what it said.
+    target = artifacts_folder(context.run.run_id) / context.op_execution_context.op.name
+    invocation = dbt.cli(arguments, context=context, target_path=target)
     for done, event in enumerate(invocation.stream(), start=1):
         name = getattr(event, "asset_key", None) or getattr(event, "output_name", "")
         announce("warehouse", str(getattr(name, "path", [name])[-1]), done, max(done, total))

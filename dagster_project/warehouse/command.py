@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from destinations.errors import StoreroomError
-from destinations.paths import project_root, raw_dir, warehouse_path
+from destinations.paths import project_root, raw_dir, syncs_dir, warehouse_path
 
 ERROR_LINES = 40
 
@@ -27,6 +27,7 @@ def environment() -> dict[str, str]:
         "STOREROOM_SEGMENTS": " ".join(sorted(path.stem for path in segments)),
         "STOREROOM_WAREHOUSE": str(warehouse),
         "STOREROOM_RAW": str(raw_dir()),
+        "STOREROOM_SYNCS": str(syncs_dir()),
         "DBT_EXCLUDE_RESOURCE_TYPES": os.environ.get("DBT_EXCLUDE_RESOURCE_TYPES", "unit_test"),
     }
 

@@ -125,6 +125,7 @@ class Warehouse:
 
         os.environ["STOREROOM_WAREHOUSE"] = str(self.path)
         os.environ["STOREROOM_RAW"] = str(self.raw)
+        os.environ["STOREROOM_SYNCS"] = str(self.raw.parent / "syncs")
         segments = sorted(path.stem for path in (PROJECT / "models" / "segments").rglob("*.sql"))
         os.environ["STOREROOM_SEGMENTS"] = " ".join(segments)
         result = dbtRunner().invoke(
@@ -183,6 +184,7 @@ def make_warehouse(
     # dbt reads these when it runs; restored afterwards whatever a test sets.
     monkeypatch.setenv("STOREROOM_WAREHOUSE", "")
     monkeypatch.setenv("STOREROOM_RAW", "")
+    monkeypatch.setenv("STOREROOM_SYNCS", "")
     monkeypatch.setenv("STOREROOM_SEGMENTS", "")
     return lambda path, raw: Warehouse(path, raw, dbt_target)
 

@@ -32,7 +32,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STOREROOM_PROJECT", str(ROOT))
     monkeypatch.setenv("STOREROOM_STATE", str(tmp_path / "state"))
     # A session's dbt reads these; what it was told must not outlive the test.
-    for name in ("STOREROOM_WAREHOUSE", "STOREROOM_RAW", "DBT_EXCLUDE_RESOURCE_TYPES"):
+    for name in (
+        "STOREROOM_WAREHOUSE",
+        "STOREROOM_RAW",
+        "STOREROOM_SYNCS",
+        "DBT_EXCLUDE_RESOURCE_TYPES",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return tmp_path / "state"
