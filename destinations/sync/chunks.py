@@ -9,37 +9,69 @@ import polars as pl
 from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID
 from destinations.sync.config import SyncConfig
 from destinations.sync.content import with_hash
+from destinations.sync.fields import mapped
+from destinations.sync.hashes import CLASS
 from destinations.sync.marks import MARK
-from destinations.sync.plan import CLASS, ROW, mapped
+from destinations.sync.plan import ROW, Plan
 from destinations.sync.snapshot import Snapshot
 
 CHUNK_ROWS = 50_000
+WINDOW_ROWS = 100_000
+"""Rows of a snapshot read at once, however few of them are sent."""
 
 
 def rows_to_send(
-    wanted: pl.DataFrame,
+    plan: Plan,
     change: str,
     snapshot: Snapshot,
     config: SyncConfig,
     size: int = CHUNK_ROWS,
 ) -> Iterator[pl.DataFrame]:
-    """Rows of one class of a plan, with their fields; what drivers take lacks only ``_id``.
+    """Rows of one change of a plan, with their fields; what drivers take lacks only ``_id``.
 
-    Args:
-        wanted: ``Plan.sends`` or ``Plan.removes``; rows without ``_row`` are passed over.
+    Removes whose row is in the snapshot no longer are passed over.
     """
-    chosen = wanted.filter((pl.col(CLASS) == change) & pl.col(ROW).is_not_null()).sort(ROW)
     scan = snapshot.scan()
     fields = mapped(config, change, scan.collect_schema())
-    for chunk in chosen.iter_slices(size):
-        first = chunk[ROW][0]
-        span = scan.slice(first, chunk[ROW][-1] - first + 1)
-        numbered = span.with_row_index(ROW, offset=first).select(ROW, *fields)
-        yield (
-            numbered.join(chunk.lazy(), on=ROW, how="inner", maintain_order="left")
-            .select(KEY, HASH, REMOTE_ID, *config.mapping)
-            .collect(engine="streaming")
-        )
+    if change == "remove":
+        chosen = plan.removes.filter(pl.col(ROW).is_not_null()).sort(ROW)
+    else:
+        chosen = plan.sends.filter(pl.col(CLASS) == change).select(ROW)
+    ready: list[pl.DataFrame] = []
+    count = 0
+    for first, part in _windows(chosen):
+        rows = _at(scan.select(fields), first, part)
+        if change == "remove":
+            named = part.select(KEY, HASH, REMOTE_ID)
+        else:
+            known = part.join(plan.remote_ids, on=ROW, how="left", maintain_order="left")
+            named = _at(plan.hashes.select(KEY, HASH), first, part).hstack(known.select(REMOTE_ID))
+        ready.append(named.hstack(rows))
+        count += part.height
+        if count >= size:
+            together = pl.concat(ready)
+            whole = count - count % size
+            yield from together.head(whole).iter_slices(size)
+            ready, count = [together.slice(whole)], count - whole
+    if count:
+        yield pl.concat(ready)
+
+
+def _windows(chosen: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """``chosen`` (sorted by ``_row``) by stretches of the snapshot, each with its first row."""
+    at = 0
+    while at < chosen.height:
+        first = int(chosen[ROW][at])
+        first -= first % WINDOW_ROWS
+        end = int(chosen[ROW].search_sorted(first + WINDOW_ROWS, side="left"))
+        yield first, chosen.slice(at, end - at)
+        at = end
+
+
+def _at(rows: pl.LazyFrame, first: int, part: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a stretch that ``part`` numbers."""
+    stretch = rows.slice(first, WINDOW_ROWS).collect(engine="streaming")
+    return stretch if part.height == stretch.height else stretch[part[ROW] - first]
 
 
 def leavers_to_send(
@@ -88,6 +120,8 @@ def leavers_of(
     found = pl.DataFrame(absent.alias(KEY))
     wanted = found.lazy()
     sources = []
+    if found.is_empty():
+        seen = leavers = None
     if seen is not None:
         keyed = seen.with_columns(pl.col(config.key).cast(pl.String).alias(KEY))
         sources.append(keyed)

@@ -21,11 +21,12 @@ from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import locked
 from destinations.sync.footing import Footing, footing_of
 from destinations.sync.guards import tripped
+from destinations.sync.hashes import CLASS, hashed
 from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
 from destinations.sync.marks import read_marks
 from destinations.sync.pace import Pace, Policy
-from destinations.sync.plan import CLASS, AccountingError, Plan, make_plan
+from destinations.sync.plan import AccountingError, Plan, make_plan
 from destinations.sync.report import RunStatus, SyncReport, keep_report
 from destinations.sync.shared import let_go
 from destinations.sync.snapshot import Snapshot, current
@@ -183,6 +184,7 @@ class Run:
         self.place = place
         self.suppression = suppression
         self.marks = read_marks(ledger.folder)
+        self._planned: tuple[Plan, pl.DataFrame] | None = None
         self.cancelled: BaseException | None = None
         """What was raised into the run from outside; it is over, and its answers are kept."""
         self.started = time.monotonic()
@@ -274,18 +276,21 @@ class Run:
 
     def plan(self) -> tuple[Plan, pl.DataFrame]:
         """What is to be done, and the fields of held rows that left (see :func:`leavers_of`)."""
-        plan = make_plan(
-            self.snapshot,
-            self.config,
-            self.consent_column,
-            self.ledger.state(),
-            hold_doubts=self._holds_doubts(self.driver.capabilities),
-            suppression=self.suppression,
-            again=None if self.marks is None else self.marks[KEY],
-        )
-        leavers = leavers_of(plan.absent, self.config, self.ledger.seen(), self.ledger.leavers())
-        capabilities = self.driver.capabilities
-        return let_go(plan, leavers, self.snapshot, self.config, capabilities), leavers
+        if self._planned is None:
+            ledger, config, capabilities = self.ledger, self.config, self.driver.capabilities
+            state = ledger.state()
+            plan = make_plan(
+                self.snapshot,
+                hashed(self.snapshot, config, self.consent_column, self.suppression, ledger.folder),
+                state,
+                config.mode,
+                hold_doubts=self._holds_doubts(capabilities),
+                again=None if self.marks is None else self.marks[KEY],
+            )
+            leavers = leavers_of(plan.absent, config, ledger.seen(), ledger.leavers())
+            plan = let_go(plan, leavers, self.snapshot, config, capabilities, state)
+            self._planned = plan, leavers
+        return self._planned
 
     def work(self, plan: Plan, leavers: pl.DataFrame) -> Iterator[Iterator[Work]]:
         """The rows of the plan with their fields, phase by phase (see :func:`phases_of`)."""

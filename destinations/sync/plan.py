@@ -21,26 +21,32 @@ Removes are rows that are (or may be) held while their key is not in the audienc
 more, or is there but filtered or withheld: as the destination is concerned they left.
 A duplicate key is left as it is until the audience names it once.
 
-Only keys, hashes and row numbers are held in memory; fields are read when they are sent.
+Both sides are read in the order of their keys, a bounded number of rows at a time. What is
+held in memory is the row numbers of what is to be done; keys, hashes and fields are read
+again when they are sent.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from destinations.driver import HASH, KEY, REMOTE_ID
-from destinations.sync.config import Mode, SyncConfig
-from destinations.sync.content import with_hash
+from destinations.sync.aligned import aligned, batches
+from destinations.sync.config import Mode
+from destinations.sync.hashes import CLASS
 from destinations.sync.snapshot import Snapshot
-from destinations.sync.suppression import NOBODY, SUPPRESSED, Suppression
 
 ROW = "_row"
-CLASS = "_class"
 _FILTERED = ("filtered", "withheld", "deleted")
 _AGAIN = "_again"
 _WANTED = ("add", "update", "unchanged", "in_doubt")
+_BY_CONTENT = frozenset(Mode) - {Mode.FULL_REFRESH, Mode.APPEND_EVENT}
+"""Modes in which a row whose content is held is left alone."""
+CLASSES = pl.Enum(["null_key", "duplicate", "not_sent", *_FILTERED, *_WANTED, "remove"])
 
 
 class AccountingError(RuntimeError):
@@ -51,184 +57,185 @@ class AccountingError(RuntimeError):
 class Plan:
     """What one run has to do.
 
-    ``wanted``: ``_row`` UInt32 (position in the snapshot), ``_key``, ``_hash``, ``_remote_id``
-    String, ``_class`` String (``add``, ``update``, ``unchanged`` or ``in_doubt``), in snapshot
-    order.
-    ``removes``: the same columns, ``_row`` null where the row is not in the snapshot.
+    ``sends``: ``_row`` UInt32 (position in the snapshot) and ``_class`` (``CLASSES``: ``add``
+    or ``update``), in snapshot order; ``remote_ids``: ``_row`` and ``_remote_id`` String of
+    those that have one.
+    ``rest``: ``_row`` and ``_class`` of rows that are neither sent nor unchanged.
+    ``removes``: ``_row`` (null where the row is not in the snapshot), ``_key``, ``_hash`` (what
+    is held), ``_remote_id``.
     ``absent``: keys held and not in the snapshot at all, whatever the mode.
     ``lapsed``: keys whose earlier refusal no longer matters.
+    ``hashes``: ``_key``, ``_hash`` and ``_class`` of every row of the snapshot (hashes.py).
     """
 
     counts: dict[str, int]
-    wanted: pl.DataFrame
+    sends: pl.DataFrame
+    remote_ids: pl.DataFrame
+    rest: pl.DataFrame
     removes: pl.DataFrame
     absent: pl.Series
     lapsed: pl.Series
     held: int
     duplicates: list[str]
     """A few of the duplicate keys."""
+    hashes: pl.LazyFrame
     merged: pl.Series = field(default_factory=lambda: pl.Series(KEY, [], dtype=pl.String))
     """Held keys that left and whose person stays under another key (see shared.py)."""
 
     @property
-    def sends(self) -> pl.DataFrame:
-        """Rows of ``wanted`` to be sent."""
-        return self.wanted.filter(pl.col(CLASS).is_in(["add", "update"]))
+    def wanted(self) -> int:
+        """Rows that the destination should hold."""
+        return sum(self.counts.get(name, 0) for name in _WANTED)
 
 
 def make_plan(
     snapshot: Snapshot,
-    config: SyncConfig,
-    consent_column: str | None,
+    hashes: pl.LazyFrame,
     state: pl.LazyFrame,
+    mode: Mode,
     hold_doubts: bool,
-    suppression: Suppression = NOBODY,
     again: pl.Series | None = None,
 ) -> Plan:
     """Compare ``snapshot`` with the ledger's ``state``.
 
     Args:
+        hashes: of the snapshot's rows (see :func:`destinations.sync.hashes.hashed`).
         hold_doubts: leave rows sent without an answer alone instead of sending them again.
-        suppression: people who may not be sent any more.
         again: keys of rows to be sent although they are held, or in doubt.
+
+    Raises:
+        AccountingError: the rows do not add up, or the ledger is out of order.
     """
-    rows = _classified(snapshot, config, consent_column, suppression)
-    held = state.select(KEY, "maybe", "refused", old_hash="hash", old_remote="remote_id").collect(
-        engine="streaming"
-    )
-    asked = pl.lit(False) if again is None else pl.col(KEY).is_in(again.implode())
-    both = _side_by_side(rows, held).with_columns(asked.alias(_AGAIN))
-
-    present = both.filter(pl.col(ROW).is_not_null()).with_columns(
-        _class_of(config.mode, hold_doubts)
-    )
-    at_destination = pl.col("old_hash").is_not_null() | pl.col("maybe").fill_null(False)
-    absent = both.filter(pl.col(ROW).is_null() & pl.col("absent") & at_destination)
-    out = present.filter(pl.col(CLASS).is_in(_FILTERED) & at_destination)
-    columns = [ROW, KEY, HASH, REMOTE_ID, CLASS]
-    removes = pl.concat([absent, out]).select(
-        ROW,
-        KEY,
-        pl.col("old_hash").alias(HASH),
-        pl.col("old_remote").alias(REMOTE_ID),
-        pl.lit("remove").alias(CLASS),
-    )
-    wanted = present.filter(pl.col(CLASS).is_in(_WANTED))
-    lapsed = pl.concat(
-        [
-            both.filter(pl.col(ROW).is_null() & pl.col("absent") & ~at_destination),
-            present.filter(pl.col(CLASS).is_in([*_FILTERED, "unchanged"]))
-            .filter(
-                pl.col("refused").is_not_null() & ~(pl.col(CLASS).is_in(_FILTERED) & at_destination)
-            )
-            .select(both.columns),
-        ]
-    )
-    repeated = rows.filter(pl.col(CLASS) == "duplicate")
-    counts = dict(present[CLASS].value_counts().iter_rows())
-    counts["null_key"] = rows[KEY].null_count()
-    counts["duplicate"] = repeated.height
-    if sum(counts.values()) != snapshot.rows:
-        raise AccountingError(f"{snapshot.path}: {snapshot.rows} rows, but classes {counts}")
-    return Plan(
-        counts=counts,
-        wanted=wanted.select(pl.col(ROW), KEY, HASH, pl.col("old_remote").alias(REMOTE_ID), CLASS),
-        removes=(removes if config.mode.removes else removes.clear()).select(columns),
-        absent=absent[KEY],
-        lapsed=lapsed[KEY],
-        held=held["old_hash"].count(),
-        duplicates=repeated[KEY].unique().head(5).to_list(),
-    )
-
-
-def mapped(config: SyncConfig, change: str, schema: pl.Schema) -> list[pl.Expr]:
-    """One expression per mapped field, over the audience's columns; absent columns read as null."""
-    expressions = []
-    for name, source in config.mapping.items():
-        if source.column is None:
-            value = source.constant
-            if source.is_event:
-                value = source.exited if change == "remove" else source.entered
-            expression = pl.lit(value)
-        elif source.column in schema:
-            expression = pl.col(source.column)
-        else:
-            expression = pl.lit(None)
-        expressions.append(expression.alias(name))
-    return expressions
-
-
-def _classified(
-    snapshot: Snapshot, config: SyncConfig, consent_column: str | None, suppression: Suppression
-) -> pl.DataFrame:
-    """``_row``, ``_key``, ``_hash``, ``_class`` (null: wanted) of every row, sorted by key."""
-    scan = snapshot.scan()
-    schema = scan.collect_schema()
-    fields = mapped(config, "add", schema)
-    wanted = pl.sql_expr(config.where) if config.where is not None else pl.lit(True)
-    consented = pl.col(consent_column) if consent_column is not None else pl.lit(True)
-    rows = scan.with_row_index(ROW).select(
-        pl.col(ROW),
-        pl.col(config.key).cast(pl.String).alias(KEY),
-        pl.when(~wanted.fill_null(False))
-        .then(pl.lit("filtered"))
-        .when(~consented.fill_null(False))
-        .then(pl.lit("withheld"))
-        .otherwise(pl.lit(None, dtype=pl.String))
-        .alias(CLASS),
-        *fields,
-    )
-    types = {name: dtype for name, dtype in rows.collect_schema().items() if name in config.mapping}
-    hashed = with_hash(rows, types, HASH).select(ROW, KEY, HASH, CLASS)
-    if suppression.deleted:
-        deleted = pl.when(SUPPRESSED).then(pl.lit("deleted")).otherwise(pl.col(CLASS))
-        marked = suppression.marked(hashed).with_columns(deleted.alias(CLASS))
-        hashed = marked.drop(SUPPRESSED)
-    frame = hashed.collect(engine="streaming")
-    if not frame[KEY].is_sorted():
-        frame = frame.sort(KEY)
-    same = pl.col(KEY) == pl.col(KEY).shift(1)
-    twice = (same | same.shift(-1)).fill_null(False)
-    return frame.with_columns(
-        pl.when(twice).then(pl.lit("duplicate")).otherwise(pl.col(CLASS)).alias(CLASS)
-    )
-
-
-def _side_by_side(rows: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose key stands once, each with what is held of it, and held keys besides (``_row`` null).
-
-    Both sides are sorted, so equal keys become neighbours in one merge; a join would
-    hash both sides. ``absent`` tells a held key that the snapshot does not have.
-    """
-    # The first of several equal keys stands for all: none of them is sent.
-    first = pl.col(KEY).ne_missing(pl.col(KEY).shift(1))
-    left = rows.filter(pl.col(KEY).is_not_null() & first).with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in held.schema.items() if name != KEY
-    )
-    right = held.select(
-        pl.lit(None, dtype=pl.get_index_type()).alias(ROW),
-        KEY,
-        pl.lit(None, dtype=pl.String).alias(HASH),
-        pl.lit(None, dtype=pl.String).alias(CLASS),
-        "maybe",
-        "refused",
-        "old_hash",
-        "old_remote",
-    )
-    both = left.lazy().merge_sorted(right.lazy(), key=KEY).collect()
-    is_right = pl.col(ROW).is_null()
-    before = pl.col(KEY).shift(1) == pl.col(KEY)
-    after = pl.col(KEY).shift(-1) == pl.col(KEY)
-    if both.select((is_right & after.fill_null(False)).any()).item():
-        raise AccountingError("the ledger names a key twice, or the merge is out of order")
-    return (
-        both.with_columns(
-            pl.when(is_right).then(name).when(after).then(pl.col(name).shift(-1)).alias(name)
-            for name in ("maybe", "refused", "old_hash", "old_remote")
+    making = _Making(mode, hold_doubts, again)
+    held = state.select(KEY, "maybe", "refused", old_hash="hash", old_remote="remote_id")
+    try:
+        for cut in aligned(making.rows_of(hashes), making.held_of(held)):
+            making.compare(cut.both, cut.left, cut.right)
+    except ValueError as error:
+        raise AccountingError(f"the ledger cannot be compared: {error}") from error
+    if sum(making.counts.values()) != snapshot.rows:
+        raise AccountingError(
+            f"{snapshot.path}: {snapshot.rows} rows, but classes {dict(making.counts)}"
         )
-        .with_columns((is_right & ~before.fill_null(False)).alias("absent"))
-        .filter(pl.col(CLASS).is_null() | (pl.col(CLASS) != "duplicate"))
-        .filter(pl.col(ROW).is_not_null() | pl.col("absent"))
+    return making.plan(hashes)
+
+
+class _Making:
+    """A plan as it grows, cut by cut."""
+
+    def __init__(self, mode: Mode, hold_doubts: bool, again: pl.Series | None) -> None:
+        self.counts: Counter[str] = Counter({"null_key": 0, "duplicate": 0})
+        self._mode = mode
+        self._again = pl.lit(False) if again is None else pl.col(KEY).is_in(again.implode())
+        self._nobody_again = again is None
+        self._class_of = _class_of(mode, hold_doubts)
+        self._held = 0
+        self._duplicates: list[str] = []
+        self._sends = [pl.DataFrame(schema={ROW: pl.UInt32, CLASS: CLASSES})]
+        self._rest = [*self._sends]
+        self._remotes = [pl.DataFrame(schema={ROW: pl.UInt32, REMOTE_ID: pl.String})]
+        self._removes = [pl.DataFrame(schema=_REMOVES)]
+        self._absent = [pl.Series(KEY, [], dtype=pl.String)]
+        self._lapsed = [*self._absent]
+
+    def rows_of(self, hashes: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        """The snapshot's rows, numbered; those without a key are counted here."""
+        first = 0
+        for frame in batches(hashes):
+            numbered = frame.with_row_index(ROW, offset=first)
+            first += frame.height
+            lacking = frame[KEY].null_count()
+            if lacking:
+                self.counts["null_key"] += lacking
+                none = numbered.filter(pl.col(KEY).is_null())
+                self._rest.append(_classed(none, pl.lit("null_key")))
+                numbered = numbered.filter(pl.col(KEY).is_not_null())
+            yield numbered
+
+    def held_of(self, held: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        """The ledger's rows; those that the destination holds are counted here."""
+        for frame in batches(held):
+            self._held += frame["old_hash"].count()
+            yield frame
+
+    def compare(self, both: pl.DataFrame, new: pl.DataFrame, gone: pl.DataFrame) -> None:
+        """Rows whose keys are on both sides, in the snapshot alone, in the ledger alone."""
+        if self._mode in _BY_CONTENT and self._nobody_again:
+            # Nearly every row, nearly always: nothing of it needs a second look.
+            same = (
+                (both[HASH] == both["old_hash"]).fill_null(False)
+                & both[CLASS].is_null()
+                & both["refused"].is_null()
+                & ~both["maybe"].fill_null(False)
+            )
+            self.counts["unchanged"] += int(same.sum())
+            both = both.filter(~same)
+        if both.height + new.height:
+            self._judge(pl.concat([both, new], how="diagonal"))
+        if gone.height:
+            self._left(gone)
+
+    def _judge(self, rows: pl.DataFrame) -> None:
+        twice = rows.filter(pl.col(CLASS) == "duplicate")
+        if twice.height:
+            # A key that stands twice counts by rows; it may be held, and stays as it is.
+            self.counts["duplicate"] += twice.height
+            names = [*self._duplicates, *twice[KEY].unique(maintain_order=True).head(5)]
+            self._duplicates = list(dict.fromkeys(names))[:5]
+            self._rest.append(_classed(twice, pl.col(CLASS)))
+            rows = rows.filter(pl.col(CLASS).ne_missing("duplicate"))
+        rows = rows.with_columns(self._again.alias(_AGAIN)).with_columns(self._class_of)
+        self.counts.update(dict(rows[CLASS].value_counts().iter_rows()))
+        sends = rows.filter(pl.col(CLASS).is_in(["add", "update"]))
+        self._sends.append(_classed(sends, pl.col(CLASS)))
+        known = sends.filter(pl.col("old_remote").is_not_null())
+        self._remotes.append(known.select(ROW, pl.col("old_remote").alias(REMOTE_ID)))
+        idle = rows.filter(~pl.col(CLASS).is_in(["add", "update"]))
+        if idle.is_empty():
+            return
+        self._rest.append(_classed(idle.filter(pl.col(CLASS) != "unchanged"), pl.col(CLASS)))
+        out = pl.col(CLASS).is_in(_FILTERED)
+        self._removes.append(_removed(idle.filter(out & _AT_DESTINATION)))
+        lapsed = pl.col("refused").is_not_null() & ~(out & _AT_DESTINATION)
+        self._lapsed.append(idle.filter((out | (pl.col(CLASS) == "unchanged")) & lapsed)[KEY])
+
+    def _left(self, gone: pl.DataFrame) -> None:
+        there = gone.filter(_AT_DESTINATION)
+        self._absent.append(there[KEY])
+        numbered = there.with_columns(pl.lit(None, dtype=pl.UInt32).alias(ROW))
+        self._removes.append(_removed(numbered))
+        self._lapsed.append(gone.filter(~_AT_DESTINATION)[KEY])
+
+    def plan(self, hashes: pl.LazyFrame) -> Plan:
+        removes = pl.concat(self._removes)
+        return Plan(
+            counts=dict(self.counts),
+            sends=pl.concat(self._sends).sort(ROW),
+            remote_ids=pl.concat(self._remotes),
+            rest=pl.concat(self._rest),
+            removes=removes if self._mode.removes else removes.clear(),
+            absent=pl.concat(self._absent),
+            lapsed=pl.concat(self._lapsed),
+            held=self._held,
+            duplicates=self._duplicates,
+            hashes=hashes,
+        )
+
+
+_REMOVES: dict[str, pl.DataType] = {
+    ROW: pl.UInt32(),
+    **dict.fromkeys((KEY, HASH, REMOTE_ID), pl.String()),
+}
+_AT_DESTINATION = pl.col("old_hash").is_not_null() | pl.col("maybe").fill_null(False)
+
+
+def _classed(rows: pl.DataFrame, name: pl.Expr) -> pl.DataFrame:
+    return rows.select(ROW, name.cast(CLASSES).alias(CLASS))
+
+
+def _removed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(
+        ROW, KEY, pl.col("old_hash").alias(HASH), pl.col("old_remote").alias(REMOTE_ID)
     )
 
 

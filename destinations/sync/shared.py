@@ -12,9 +12,10 @@ from dataclasses import replace
 
 import polars as pl
 
-from destinations.driver import KEY, Capabilities
+from destinations.driver import KEY, REMOTE_ID, Capabilities
 from destinations.sync.config import Mode, SyncConfig
-from destinations.sync.plan import CLASS, ROW, Plan
+from destinations.sync.hashes import CLASS
+from destinations.sync.plan import CLASSES, ROW, Plan
 from destinations.sync.snapshot import Snapshot
 from destinations.sync.validation import changes_of
 
@@ -39,11 +40,13 @@ def let_go(
     snapshot: Snapshot,
     config: SyncConfig,
     capabilities: Capabilities,
+    state: pl.LazyFrame,
 ) -> Plan:
     """``plan`` without removes of people who stay under another key (they become ``merged``).
 
     Args:
         leavers: mapped audience columns of held rows that are not in the snapshot.
+        state: of the ledger.
     """
     columns = identifying_columns(config, capabilities)
     if not columns or plan.removes.is_empty() or config.mode is Mode.APPEND_EVENT:
@@ -62,23 +65,39 @@ def let_go(
             rows.join(present, on=ROW, how="inner").select(KEY, *names),
         ]
     )
-    staying = plan.wanted.lazy().select(ROW, CLASS)
+    staying = plan.rest.lazy().filter(pl.col(CLASS) != "in_doubt").select(ROW)
+    found = rows.join(leaving, on=names, how="inner").join(staying, on=ROW, how="anti")
     pairs = (
-        rows.join(leaving, on=names, how="inner")
-        .join(staying, on=ROW, how="inner")
-        .select(ROW, KEY, CLASS)
+        found.select(ROW, KEY)
+        .join(plan.sends.lazy(), on=ROW, how="left")
+        .join(plan.rest.lazy().rename({CLASS: "held_back"}), on=ROW, how="left")
         .collect(engine="streaming")
     )
     if pairs.is_empty():
         return plan
     merged = pairs[KEY].unique()
-    counts, wanted = dict(plan.counts), plan.wanted
-    if "update" in changes_of(config.mode):
-        again = pairs.filter(pl.col(CLASS) == "unchanged")[ROW].unique()
-        counts["unchanged"] = counts.get("unchanged", 0) - len(again)
-        counts["update"] = counts.get("update", 0) + len(again)
-        twice = pl.col(ROW).is_in(again.implode())
-        renamed = pl.when(twice).then(pl.lit("update")).otherwise(pl.col(CLASS))
-        wanted = wanted.with_columns(renamed.alias(CLASS))
     stays = plan.removes.filter(~pl.col(KEY).is_in(merged.implode()))
-    return replace(plan, counts=counts, wanted=wanted, removes=stays, merged=merged)
+    plan = replace(plan, removes=stays, merged=merged)
+    if "update" not in changes_of(config.mode):
+        return plan
+    unchanged = pl.col(CLASS).is_null() & pl.col("held_back").is_null()
+    return _written_again(plan, pairs.filter(unchanged)[ROW].unique(), state)
+
+
+def _written_again(plan: Plan, again: pl.Series, state: pl.LazyFrame) -> Plan:
+    """``plan`` with unchanged rows among its updates."""
+    counts = dict(plan.counts)
+    counts["unchanged"] = counts.get("unchanged", 0) - len(again)
+    counts["update"] = counts.get("update", 0) + len(again)
+    rows = again.to_frame(ROW).with_columns(pl.lit("update", dtype=CLASSES).alias(CLASS))
+    keys = plan.hashes.with_row_index(ROW).join(rows.lazy(), on=ROW, how="semi").select(ROW, KEY)
+    known = state.filter(pl.col("remote_id").is_not_null()).select(KEY, "remote_id")
+    remote_ids = keys.join(known, on=KEY, how="inner").select(
+        ROW, pl.col("remote_id").alias(REMOTE_ID)
+    )
+    return replace(
+        plan,
+        counts=counts,
+        sends=pl.concat([plan.sends, rows]).sort(ROW),
+        remote_ids=pl.concat([plan.remote_ids, remote_ids.collect(engine="streaming")]),
+    )

@@ -12,7 +12,8 @@ from destinations.sync.accounting import WRITES
 from destinations.sync.chunks import leavers_to_send, rows_to_send, with_ids
 from destinations.sync.config import SyncConfig
 from destinations.sync.deliver import Work
-from destinations.sync.plan import CLASS, Plan
+from destinations.sync.hashes import CLASS
+from destinations.sync.plan import Plan
 from destinations.sync.snapshot import Snapshot
 from destinations.sync.validation import operation_for
 
@@ -42,15 +43,14 @@ def phases_of(
         operation = _operation(config, "remove", offered)
         for rows in leavers_to_send(plan.removes, leavers, config):
             yield Work(operation, "remove", with_ids(rows, "remove", snapshot, marks))
-        for rows in rows_to_send(plan.removes, "remove", snapshot, config):
+        for rows in rows_to_send(plan, "remove", snapshot, config):
             yield Work(operation, "remove", with_ids(rows, "remove", snapshot, marks))
 
     def writes() -> Iterator[Work]:
-        sends = plan.sends
         for change in WRITES:
-            if (sends[CLASS] == change).any():
+            if (plan.sends[CLASS] == change).any():
                 operation = _operation(config, change, offered)
-                for rows in rows_to_send(sends, change, snapshot, config):
+                for rows in rows_to_send(plan, change, snapshot, config):
                     yield Work(operation, change, with_ids(rows, change, snapshot, marks))
 
     yield removes()

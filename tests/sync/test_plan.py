@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from destinations.sync.config import Mode, SyncConfig
 from destinations.sync.content import with_hash
 from destinations.sync.fold import STATE
-from destinations.sync.plan import CLASS, Plan, make_plan
+from destinations.sync.hashes import CLASS, hashed
+from destinations.sync.plan import ROW, Plan, make_plan
 from destinations.sync.snapshot import Snapshot, publish
+from destinations.sync.suppression import NOBODY
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SCHEMA = {"id": pl.String, "v": pl.Int64, "consent": pl.Boolean}
@@ -50,8 +52,27 @@ def published(folder: Path, rows: list[tuple[str | None, int, bool | None]]) -> 
     )
 
 
+def planned(
+    folder: Path,
+    snapshot: Snapshot,
+    config: SyncConfig,
+    consent: str | None,
+    state: pl.LazyFrame,
+    hold: bool,
+) -> Plan:
+    hashes = hashed(snapshot, config, consent, NOBODY, folder)
+    return make_plan(snapshot, hashes, state, config.mode, hold)
+
+
+def named(plan: Plan) -> pl.DataFrame:
+    """The rows to be sent, with key and hash."""
+    rows = plan.hashes.drop(CLASS).with_row_index(ROW).collect()
+    known = plan.sends.join(plan.remote_ids, on=ROW, how="left", maintain_order="left")
+    return known.join(rows, on=ROW, maintain_order="left")
+
+
 def classes(plan: Plan) -> dict[str, str]:
-    return dict(plan.sends.select("_key", CLASS).iter_rows())
+    return dict(named(plan).select("_key", CLASS).iter_rows())
 
 
 row = st.tuples(
@@ -72,7 +93,8 @@ known = st.tuples(
 def test_every_row_has_one_class_and_it_is_the_right_one(rows, held, mode, hold) -> None:
     with TemporaryDirectory() as folder:
         snapshot = published(Path(folder), rows)
-        plan = make_plan(snapshot, config(mode=mode), "consent", state_of(held), hold)
+        plan = planned(Path(folder), snapshot, config(mode=mode), "consent", state_of(held), hold)
+        taken, rest = classes(plan), plan.rest
     keys = [key for key, _, _ in rows]
     sends, counts, stays = {}, dict.fromkeys([*plan.counts], 0), set()
 
@@ -118,7 +140,8 @@ def test_every_row_has_one_class_and_it_is_the_right_one(rows, held, mode, hold)
     there = {key for key, (value, maybe, _) in held.items() if value is not None or maybe}
     assert plan.counts == counts
     assert sum(plan.counts.values()) == len(rows)
-    assert classes(plan) == sends
+    assert taken == sends
+    assert len(set(rest[ROW])) == rest.height == len(rows) - len(sends) - counts.get("unchanged", 0)
     assert set(plan.removes["_key"]) == (there - stays if mode.removes else set())
     assert set(plan.absent) == there - set(keys)
     lapsed = {
@@ -132,8 +155,8 @@ def test_every_row_has_one_class_and_it_is_the_right_one(rows, held, mode, hold)
 def test_sends_carry_row_hash_and_remote_id(tmp_path: Path) -> None:
     snapshot = published(tmp_path, [("b", 1, True), ("a", 2, True)])
     state = state_of({"a": (1, False, None)}).with_columns(remote_id=pl.lit("r-9"))
-    plan = make_plan(snapshot, config(), None, state, hold_doubts=False)
-    assert plan.sends.rows() == [
+    plan = planned(tmp_path, snapshot, config(), None, state, hold=False)
+    assert named(plan).select(ROW, "_key", "_hash", "_remote_id", CLASS).rows() == [
         (0, "a", HASHES[2], "r-9", "update"),
         (1, "b", HASHES[1], None, "add"),
     ]
@@ -146,6 +169,6 @@ def test_events_are_sent_on_entry_and_exit_only(tmp_path: Path, hold: bool) -> N
     events = config(
         mode="append_event", mapping={"v": "v", "e": {"entered": "In", "exited": "Out"}}
     )
-    plan = make_plan(snapshot, events, None, state, hold_doubts=hold)
+    plan = planned(tmp_path, snapshot, events, None, state, hold)
     assert classes(plan) == {"b": "add"} | ({} if hold else {"c": "add"})
     assert plan.removes["_key"].to_list() == ["d"]
