@@ -209,6 +209,10 @@ class Ledger:
         """Refuse runs of this sync, or allow them again."""
         self._move(paused=paused)
 
+    def point(self, where: str) -> None:
+        """Held rows are to be found at another place from now on."""
+        self._move(place=where, settled={})
+
     def _part(self, part: Part) -> pl.LazyFrame:
         path = self.folder / part.file
         try:
