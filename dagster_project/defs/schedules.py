@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
+
 import dagster as dg
 
 from dagster_project.defs.syncs import CADENCE_TAG
+from dagster_project.settings import first_partition_day
+
+LOOK_BACK_DAYS = 7
+"""Days that are recounted every day; older ones are for a backfill."""
 
 ALL_SYNCS = dg.AssetSelection.key_prefixes("syncs")
 PARTITIONED = dg.AssetSelection.tag("partitioned", "daily")
@@ -47,6 +53,23 @@ EVENT_DAYS = dg.define_asset_job(
     description="Recount one day of events (or many, as a backfill).",
 )
 
+
+@dg.schedule(name="event_days", job=EVENT_DAYS, cron_schedule="0 5 * * *")
+def event_days(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Recount the last days in one run: the newest for the first time, the others for late events."""
+    last = context.scheduled_execution_time.date() - timedelta(days=1)
+    first = max(
+        last - timedelta(days=LOOK_BACK_DAYS - 1), date.fromisoformat(first_partition_day())
+    )
+    return dg.RunRequest(
+        run_key=last.isoformat(),
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+        },
+    )
+
+
 DEFINITIONS = dg.Definitions(
     jobs=[*JOBS, EVENT_DAYS],
     schedules=[
@@ -54,8 +77,6 @@ DEFINITIONS = dg.Definitions(
         # the place of one hourly run rather than queueing behind it.
         dg.ScheduleDefinition(name="hourly", job_name="hourly", cron_schedule="10 0-3,5-23 * * *"),
         dg.ScheduleDefinition(name="daily", job_name="daily", cron_schedule="10 4 * * *"),
-        dg.build_schedule_from_partitioned_job(
-            EVENT_DAYS, name="event_days", hour_of_day=5, minute_of_hour=0
-        ),
+        event_days,
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from dagster_project.declarations import Sync, load
 from dagster_project.definitions import storeroom
-from dagster_project.defs.schedules import JOBS
+from dagster_project.defs.schedules import JOBS, event_days
 from dagster_project.defs.syncs import asset_key
 from dagster_project.warehouse import manifest
 
@@ -127,3 +128,11 @@ def test_every_sync_has_its_checks_and_models_have_theirs(graph: Any, syncs: lis
         assert (asset_key(sync), "no_rejected_rows") in checks
     audiences = [key for key, _ in checks if key.path[0] == "audiences"]
     assert len(set(audiences)) == len({sync.audience.name for sync in syncs})
+
+
+def test_late_events_are_counted_for_a_week() -> None:
+    tick = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 20, 5, tzinfo=UTC))
+    request = event_days(tick)
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-01-13"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-01-19"
