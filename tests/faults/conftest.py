@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -271,8 +274,38 @@ class Bench:
         return self.folder / "syncs" / "tool" / "people"
 
 
-def everybody(count: int, value: int = 0) -> dict[str, int]:
-    return {f"k{number}": value for number in range(count)}
+class Killer:
+    """Has syncs run and killed by a process that forks for each (forked_sync.py)."""
+
+    def __init__(self, state: Path, spec: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("forked_sync.py"), state],
+            cwd=Path(__file__).parents[2],
+            env=os.environ
+            | {"PYTHONPATH": str(Path(__file__).parents[2]), "POLARS_MAX_THREADS": "2"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.phases: list[str] = self._ask(spec)
+
+    def _ask(self, order: dict[str, Any]) -> Any:
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def kill(self, people: dict[str, int] | None, phase: str, nth: int, delay: float) -> Any:
+        return self._ask({"people": people, "phase": phase, "nth": nth, "delay": delay})
+
+    def run(self) -> dict[str, Any]:
+        told = self._ask({"people": None, "phase": None, "nth": 0, "delay": 0})
+        assert told["fate"] == "done", told
+        return told["report"]
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=90)
+        self._process.stdout.close()
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +341,17 @@ def new_bench(tmp_path: Path) -> Callable[..., Bench]:
 @pytest.fixture
 def reply() -> type[Reply]:
     return Reply
+
+
+@pytest.fixture
+def new_killer(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], Killer]]:
+    """Starts a killer for a spec; it is stopped in the end."""
+    made: list[Killer] = []
+
+    def make(spec: dict[str, Any]) -> Killer:
+        made.append(Killer(tmp_path, spec))
+        return made[-1]
+
+    yield make
+    for killer in made:
+        killer.stop()

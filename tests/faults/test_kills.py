@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ import pytest
 from destinations.sync.report import kept_reports
 from destinations.sync.snapshot import current
 
-ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("STOREROOM_FAULT_KILLS", "20"))
 BATCH, WORKERS, ROWS = 20, 3, 300
 
@@ -39,56 +35,20 @@ PHASES = {
 """Of each phase how often it is entered at most, and how long it lasts at most, in seconds."""
 
 
-class Killer:
-    """Has syncs run and killed by a process that forks for each."""
-
-    def __init__(self, state: Path, spec: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("forked_sync.py"), state],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "2"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert set(self._ask(spec)) == set(PHASES)
-
-    def _ask(self, order: dict[str, Any]) -> Any:
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def kill(self, people: dict[str, int] | None, phase: str, nth: int, delay: float) -> Any:
-        return self._ask({"people": people, "phase": phase, "nth": nth, "delay": delay})
-
-    def run(self) -> dict[str, Any]:
-        told = self._ask({"people": None, "phase": None, "nth": 0, "delay": 0})
-        assert told["fate"] == "done", told
-        return told["report"]
-
-    def stop(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=90)
-        self._process.stdout.close()
-
-
 @pytest.fixture
-def killer(
-    tmp_path: Path, loopback: Any, spec_of: Callable[..., dict[str, Any]]
-) -> Iterator[Killer]:
-    made = Killer(tmp_path, spec_of(loopback.url, batch=BATCH, workers=WORKERS))
-    yield made
-    made.stop()
+def killer(new_killer: Callable[..., Any], loopback: Any, spec_of: Callable[..., Any]) -> Any:
+    return new_killer(spec_of(loopback.url, batch=BATCH, workers=WORKERS))
 
 
 @pytest.mark.timeout(60 + 2 * KILLS)
 def test_killed_anywhere_and_run_again_the_destination_equals_the_audience(
-    tmp_path: Path, loopback: Any, killer: Killer
+    tmp_path: Path, loopback: Any, killer: Any
 ) -> None:
     chance = random.Random(KILLS)
     kills = reruns = most_twice = all_twice = since_rerun = unharmed = 0
     died_in: Counter[str] = Counter()
     phases = list(PHASES)
+    assert set(killer.phases) == set(phases)
     while kills < KILLS:
         # A third leaves, a third changes, and some come back: also rows in flight at a kill.
         people = None
