@@ -40,7 +40,8 @@ def rows_to_send(
     ready: list[pl.DataFrame] = []
     count = 0
     for first, part in _windows(chosen):
-        rows = _at(scan.select(fields), first, part)
+        # Not a plain select: constants alone would make one row of many.
+        rows = _at(scan.with_columns(fields).select(*config.mapping), first, part)
         if change == "remove":
             named = part.select(KEY, HASH, REMOTE_ID)
         else:

@@ -1,0 +1,232 @@
+"""Deletes a person at a destination, and keeps the record that proves it.
+
+The list of deleted people (suppression.py) is written first, so that no later run sends the
+person whatever happens next. Then every sync that holds the key, or may hold it, asks its
+destination through the same journal as any run: killed at any point, asking again goes on.
+What a destination has not answered stays in its ledger, with the fields to name the person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import polars as pl
+
+from destinations.driver import HASH, KEY, REMOTE_ID, Driver, Operation
+from destinations.masking import HIDDEN
+from destinations.sync.chunks import leavers_of, leavers_to_send, with_ids
+from destinations.sync.config import SyncConfig
+from destinations.sync.deliver import Sender, Work
+from destinations.sync.durable import locked, place, sync_folder
+from destinations.sync.engine import Run, opened
+from destinations.sync.hashes import PATTERN
+from destinations.sync.ledger import Ledger
+from destinations.sync.marks import MARKS
+from destinations.sync.pace import Pace
+from destinations.sync.plan import ROW
+from destinations.sync.report import RUNS
+from destinations.sync.snapshot import current, publish
+from destinations.sync.tally import DELIVERED, REJECTED, Tally
+
+DELETIONS = "deletions.jsonl"
+
+Answer = Literal["deleted", "removed", "refused", "unanswered", "never_sent", "not_asked"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one destination was asked, and what it said.
+
+    ``deleted`` and ``removed`` (taken out of the audience, where the destination offers no
+    delete): it said so. ``refused``, ``unanswered``: it may still hold the person. ``never_sent``:
+    this sync never sent them. ``not_asked``: it could not be asked; ``said`` tells why.
+    """
+
+    sync: str
+    answer: Answer
+    said: str
+    at: str
+    operation: str | None = None
+    requests: int = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.answer in ("deleted", "removed", "never_sent")
+
+
+def erase(
+    config: SyncConfig,
+    driver: Driver,
+    consent_column: str | None,
+    audiences: Path,
+    state: Path,
+    key: str,
+    place_name: str = "",
+) -> Asked:
+    """Ask one destination to delete one person, if its ledger holds them or may.
+
+    Raises:
+        LockedError: the sync is running now.
+        StoreroomError: it could not run at all (see ``run_sync``).
+    """
+    now = datetime.now(UTC)
+    with opened(config, driver, consent_column, audiences, state, now, place=place_name) as run:
+        held = run.ledger.state().filter(pl.col(KEY) == key).collect()
+        there = held.filter(pl.col("hash").is_not_null() | pl.col("maybe"))
+        if there.is_empty():
+            return Asked(config.name, "never_sent", "The ledger does not hold them.", _stamp())
+        operation = _operation(driver)
+        if operation is None:
+            offered = ", ".join(sorted(driver.capabilities.operations))
+            said = f"The destination offers neither delete nor remove (it offers {offered})."
+            return Asked(config.name, "not_asked", said, _stamp())
+        return _ask(run, operation, there)
+
+
+def _operation(driver: Driver) -> Operation | None:
+    offered = driver.capabilities.operations
+    wanted = (Operation.DELETE, Operation.REMOVE)
+    return next((operation for operation in wanted if operation in offered), None)
+
+
+def _ask(run: Run, operation: Operation, held: pl.DataFrame) -> Asked:
+    rows = _named(run, held)
+    _, leavers = run.plan()
+    tally, pace = Tally(), Pace(run.policy)
+    place_print = run.config.place_fingerprint(run.place)
+    journal = run.ledger.begin(run.id, run.snapshot, leavers, place_print)
+    try:
+        work = Work(operation, "remove", with_ids(rows, operation.value, run.snapshot))
+        Sender(run.driver, journal, tally, pace).run([[work]])
+    finally:
+        journal.close()
+        run.ledger.settle()
+    told = "; ".join(message for _, message in tally.reasons)
+    if tally.fate(DELIVERED, "remove"):
+        # The old base still names the key; after this no file of the ledger does.
+        run.ledger.compact()
+        deleted = operation is Operation.DELETE
+        said = (
+            "It said so." if deleted else "It offers no delete; it was taken out of the audience."
+        )
+        answer: Answer = "deleted" if deleted else "removed"
+    elif tally.fate(REJECTED, "remove"):
+        answer, said = "refused", told
+    else:
+        answer, said = "unanswered", told or pace.stopped or "no answer"
+    return Asked(run.config.name, answer, said, _stamp(), operation.value, tally.requests)
+
+
+def _named(run: Run, held: pl.DataFrame) -> pl.DataFrame:
+    """The row with the fields that name the person there: as sent last, else as they are now."""
+    ledger, config = run.ledger, run.config
+    keys = held[KEY]
+    columns = sorted(set(config.columns.values()) - {config.key})
+    fields = leavers_of(keys, config, ledger.seen(), ledger.leavers())
+    if not columns or fields.select(pl.all_horizontal(pl.col(columns).is_null()).all()).item():
+        fields = leavers_of(keys, config, run.snapshot.scan(), None)
+    wanted = held.select(
+        pl.lit(None, dtype=pl.UInt32).alias(ROW),
+        KEY,
+        pl.col("hash").alias(HASH),
+        pl.col("remote_id").alias(REMOTE_ID),
+    )
+    return pl.concat(list(leavers_to_send(wanted, fields, config)))
+
+
+def purge(audience: str, audiences: Path, state: Path, key: str, unsettled: Iterable[str]) -> int:
+    """Take a person's rows out of everything that is kept of an audience; returns files rewritten.
+
+    Syncs in ``unsettled`` keep what names the person there until the destination has answered.
+
+    Raises:
+        LockedError: a sync of the audience is running now.
+    """
+    folders = sorted(path.parent for path in state.glob(f"*/{audience}/head.json"))
+    rewritten = 0
+    with ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(locked(folder, f"Sync '{folder.parent.name}/{audience}'"))
+        rewritten += _purge_snapshots(audience, audiences, key)
+        snapshot = current(audiences, audience)
+        for folder in folders:
+            if f"{folder.parent.name}/{audience}" in unsettled:
+                continue
+            head = Ledger.open(folder).head
+            column = snapshot.key if snapshot else KEY
+            rewritten += _without(folder, head.seen, column, key)
+            rewritten += _without(folder, head.leavers, KEY, key)
+            rewritten += _without(folder, MARKS, KEY, key)
+            rewritten += _unnamed(folder / RUNS, key)
+            for hashes in folder.glob(PATTERN):
+                hashes.unlink()
+    return rewritten
+
+
+def _purge_snapshots(audience: str, audiences: Path, key: str) -> int:
+    snapshot = current(audiences, audience)
+    if snapshot is None:
+        return 0
+    text = pl.col(snapshot.key).cast(pl.String)
+    others = snapshot.scan().filter(text.ne_missing(pl.lit(key)))
+    rewritten = 0
+    if others.select(pl.len()).collect().item() < snapshot.rows:
+        publish(audiences, audience, snapshot.key, others.sink_parquet)
+        rewritten += 1
+    home = audiences / audience
+    with locked(home, f"Publishing audience '{audience}'", wait=True):
+        for path in sorted(home.glob("*.parquet")):
+            rewritten += _without(home, path.name, snapshot.key, key)
+    return rewritten
+
+
+def _without(folder: Path, name: str | None, column: str, key: str) -> int:
+    """Rewrite a file without a key's rows, in one step; 0 where it has none."""
+    if name is None or not (folder / name).exists():
+        return 0
+    rows = pl.scan_parquet(folder / name, glob=False)
+    if column not in rows.collect_schema():
+        return 0
+    theirs = pl.col(column).cast(pl.String).eq_missing(pl.lit(key))
+    if rows.filter(theirs).select(pl.len()).collect().item() == 0:
+        return 0
+    kept = rows.filter(~theirs)
+    place(folder / name, lambda temporary: kept.sink_parquet(temporary, compression="zstd"))
+    return 1
+
+
+def _unnamed(path: Path, key: str) -> int:
+    """Hide a key in a text file of reports."""
+    if not path.exists():
+        return 0
+    text, name = path.read_bytes(), orjson.dumps(key)[1:-1]
+    if name not in text:
+        return 0
+    hidden = text.replace(name, HIDDEN.encode())
+    place(path, lambda temporary: temporary.write_bytes(hidden))
+    return 1
+
+
+def keep_proof(state: Path, person: str, asked: Iterable[Asked], purged: int) -> dict[str, Any]:
+    """Append what was asked and answered to ``deletions.jsonl``; ``person`` is the key's hash."""
+    proof = {
+        "person": person,
+        "at": _stamp(),
+        "asked": [asdict(one) for one in asked],
+        "files_purged": purged,
+    }
+    with (state / DELETIONS).open("ab") as file:
+        file.write(orjson.dumps(proof) + b"\n")
+        file.flush()
+    sync_folder(state)
+    return proof
+
+
+def _stamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
