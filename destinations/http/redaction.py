@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 HIDDEN = "•••"
 SHORTEST = 4
 """A shorter secret is not searched for: it would black out half of every text."""
+SHORTEST_PART = 6
+"""Likewise of a part of a secret URL."""
 
 
 class Redactor:
@@ -17,7 +19,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
-        for secret in secrets:
+        for secret in (part for whole in secrets for part in (whole, *_parts(whole))):
             if len(secret) >= SHORTEST:
                 forms |= {
                     secret,
@@ -33,3 +35,16 @@ class Redactor:
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         return text
+
+
+def _parts(secret: str) -> list[str]:
+    """What is secret in a URL that is: a server quotes its path without the host before it."""
+    try:
+        url = urlsplit(secret)
+    except ValueError:
+        return []
+    if not url.scheme or not url.netloc:
+        return []
+    values = [value for _, value in parse_qsl(url.query)]
+    found = [url.path, url.query, *url.path.split("/"), *values, url.password or ""]
+    return [part for part in found if len(part) >= SHORTEST_PART]

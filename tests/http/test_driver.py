@@ -8,8 +8,11 @@ from email.utils import format_datetime
 import polars as pl
 import pytest
 
+from destinations.connections import Connection
 from destinations.driver import KEY, REMOTE_ID, Operation
 from destinations.errors import ConfigurationError, StoreroomError
+from destinations.http.opening import open_http
+from destinations.registry import load_spec
 
 SECRET = "very-secret-key-123"
 DOCS = "https://example.com/docs"
@@ -391,3 +394,20 @@ def test_check_asks_the_harmless_request(vendor, opened, reply):
 def test_only_https_and_this_machine(opened, url):
     with pytest.raises(ConfigurationError):
         opened(ONE, url=url)
+
+
+def test_of_a_secret_url_no_part_is_written_down(vendor, opened, reply, monkeypatch):
+    monkeypatch.setenv("TEST_URL", f"{vendor.url}/T0001/very-secret-path?key=very-secret-value")
+    vendor.replies = [lambda asked: reply(400, {"message": f"Cannot POST {asked.path}"})]
+    connection = Connection(
+        name="hook",
+        destination="webhook",
+        consent="not_required",
+        settings={"url": {"env": "TEST_URL"}, "secret": {"env": "TEST_KEY"}},
+    )
+    driver = open_http(load_spec("webhook"), connection, {}, "loyal")
+    (outcome,) = sent(driver, people())
+    driver.close()
+    told = json.dumps([messages(outcome), outcome.sample])
+    assert "Cannot POST" in told
+    assert "very-secret" not in told
