@@ -37,7 +37,7 @@ class Verdict:
 
     @property
     def retries(self) -> bool:
-        return bool((self.results["status"] == Status.RETRY.value).any())
+        return Status.RETRY.value in self.results["status"].to_list()
 
 
 def judge(

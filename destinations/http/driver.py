@@ -108,10 +108,15 @@ class HttpDriver:
             response = self._attempt(request, run)
             if response is None:
                 break
-            rows = compiled.prepared(run.pending.select(_naming(template.step, run.pending)))
+            named = _naming(template.step, run.pending)
+            rows = run.pending
+            if named:
+                rows = compiled.prepared(rows.select(KEY, *named))
             idempotent = compiled.declaration.idempotent
             verdict = judge(self.spec, template.step, response, rows, idempotent)
             run.retry_after = self._asked_to_wait(verdict, response)
+            if len(compiled.steps) == 1:
+                return run.answered(verdict)
             run.take(verdict, template.step.name)
             if run.pending.is_empty():
                 break
@@ -204,9 +209,11 @@ class HttpDriver:
 
 
 def _naming(step: Step, rows: pl.DataFrame) -> list[str]:
-    """The columns by which an answer of this step may name rows."""
+    """The columns, besides the key, by which an answer of this step may name rows."""
     lists = [named for named in (step.answer.accepted, step.answer.rejected) if named]
-    return [name for name in rows.columns if name in (KEY, REMOTE_ID, *(n.field for n in lists))]
+    return [
+        name for name in rows.columns if lists and name in (REMOTE_ID, *(n.field for n in lists))
+    ]
 
 
 class _Run:
@@ -221,7 +228,7 @@ class _Run:
         self.retry_after: float | None = None
         self.sample: dict[str, Any] = {}
         self._settled: list[pl.DataFrame] = []
-        self._remote = pl.DataFrame(schema={KEY: pl.String, "known": pl.String})
+        self._remote: list[pl.DataFrame] = []
         self._whole = False
         self._stop: str | None = None
 
@@ -232,7 +239,7 @@ class _Run:
         self._settled.append(verdict.results.filter(~accepted))
         going_on = verdict.results.filter(accepted)
         known = going_on.filter(pl.col("remote_id").is_not_null())
-        self._remote = pl.concat([self._remote, known.select(KEY, known="remote_id")])
+        self._remote.append(known.select(KEY, known="remote_id"))
         if step is not None:
             self.captures |= {f"{step}.{name}": value for name, value in verdict.captures.items()}
         self.pending = self.pending.join(going_on.select(KEY), on=KEY, how="semi")
@@ -245,7 +252,8 @@ class _Run:
 
     def outcome(self) -> Outcome:
         results = pl.concat(self._settled)
-        known = self._remote.unique(KEY, keep="last")
+        nothing = pl.DataFrame(schema={KEY: pl.String, "known": pl.String})
+        known = pl.concat([nothing, *self._remote]).unique(KEY, keep="last")
         ordered = (
             self.rows.select(KEY)
             .join(results, on=KEY, how="left", maintain_order="left")
@@ -253,10 +261,21 @@ class _Run:
             .with_columns(remote_id=pl.coalesce("remote_id", "known"))
             .drop("known")
         )
-        # Vendors quote requests in their errors; each different message is searched once.
-        messages = {text: self._redacted(text) for text in ordered["message"].drop_nulls().unique()}
+        return self._told(ordered)
+
+    def answered(self, verdict: Verdict) -> Outcome:
+        """The outcome where one request is all: the verdict as it stands."""
+        self._whole, self._stop = verdict.whole, verdict.stop
+        return self._told(verdict.results)
+
+    def _told(self, results: pl.DataFrame) -> Outcome:
+        if results["message"].null_count() < results.height:
+            # Vendors quote requests in their errors; each different message is searched once.
+            said = results["message"].drop_nulls().unique()
+            messages = {text: self._redacted(text) for text in said}
+            results = results.with_columns(pl.col("message").replace(messages))
         return Outcome(
-            ordered.with_columns(pl.col("message").replace(messages)),
+            results,
             self.retry_after,
             self._whole,
             None if self._stop is None else self._redacted(self._stop),

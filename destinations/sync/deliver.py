@@ -170,9 +170,8 @@ class Sender:
         except Exception as error:  # a driver must answer, not raise
             outcome = failed(delivery, error)
         results = checked(delivery, outcome)
-        status = results["status"]
-        accepted = int((status == Status.ACCEPTED.value).sum())
-        refused = int((status == Status.REJECTED.value).sum())
+        status = results["status"].to_list()
+        accepted, refused = status.count(Status.ACCEPTED.value), status.count(Status.REJECTED.value)
         self._judge(outcome, results, answered=accepted + refused > 0)
         again = pending.attempt > 1 or pending.waits > 0
         self.tally.request(outcome, again, delivery.rows, accepted < results.height)

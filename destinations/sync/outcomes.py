@@ -57,7 +57,8 @@ def _complete(delivery: Delivery, outcome: Outcome) -> pl.DataFrame:
 
 def all_are(statuses: pl.Series, status: Status) -> bool:
     """Whether every row has this status (null is none)."""
-    return (statuses == status.value).sum() == len(statuses)
+    # A list is counted much faster than a Series where it is short, and as fast where it is not.
+    return statuses.to_list().count(status.value) == len(statuses)
 
 
 def failed(delivery: Delivery, error: Exception) -> Outcome:
