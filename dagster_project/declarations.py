@@ -170,3 +170,23 @@ def load(manifest: Path) -> list[Sync]:
     for sync in syncs:
         check(sync)
     return syncs
+
+
+def select(syncs: Iterable[Sync], connection: str | None, audience: str | None) -> list[Sync]:
+    """Those of a connection and an audience; None stands for any.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    known = list(syncs)
+    found = [
+        sync
+        for sync in known
+        if connection in (None, sync.connection.name) and audience in (None, sync.audience.name)
+    ]
+    if not found:
+        raise ConfigurationError(
+            f"No sync of {connection or 'any connection'} and {audience or 'any audience'}.",
+            f"Declared are: {', '.join(sync.name for sync in known) or 'none'}.",
+        )
+    return found

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import dagster as dg
 
-from dagster_project.defs import ingestion, schedules, sensors, sync_observability, syncs, warehouse
+from dagster_project.defs import (
+    ingestion,
+    operations,
+    schedules,
+    sensors,
+    sync_observability,
+    syncs,
+    warehouse,
+)
 
 
 @dg.definitions
@@ -16,6 +24,7 @@ def storeroom() -> dg.Definitions:
         warehouse.definitions(),
         syncs.definitions(),
         sync_observability.definitions(),
+        operations.DEFINITIONS,
         schedules.DEFINITIONS,
         sensors.DEFINITIONS,
     )

@@ -8,9 +8,8 @@ from cyclopts import App, Parameter
 
 from dagster_project.cli.accounting import summary
 from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
-from dagster_project.declarations import Sync, load
+from dagster_project.declarations import Sync, load, select
 from dagster_project.warehouse import manifest
-from destinations.errors import ConfigurationError
 from destinations.paths import audiences_dir, syncs_dir
 from destinations.sync.snapshot import current
 from destinations.sync.status import pause as pause_sync
@@ -22,6 +21,11 @@ app = App(name="syncs", help_format="plaintext")
 for _name, _place, _help in (
     ("plan", "sync_plans:plan", "Show what a run would send, row by row; nothing is sent."),
     ("apply", "sync_plans:apply", "Run exactly what a saved plan says."),
+    ("explain", "sync_explain:explain", "Say why a person is, or is not, at a destination."),
+    ("resend", "sync_operations:resend", "Send rows again that were sent already."),
+    ("forget", "sync_operations:forget", "Drop what is known of a destination; nothing is sent."),
+    ("move", "sync_operations:move", "Go on from another connection or a changed target."),
+    ("delete-person", "sync_operations:delete_person", "Delete a person everywhere, with proof."),
 ):
     app.command(f"dagster_project.cli.{_place}", name=_name, help=_help)
 
@@ -41,18 +45,7 @@ def chosen(connection: str | None, audience: str | None) -> list[Sync]:
     Raises:
         ConfigurationError: there is none.
     """
-    syncs = load(manifest.ensure())
-    found = [
-        sync
-        for sync in syncs
-        if connection in (None, sync.connection.name) and audience in (None, sync.audience.name)
-    ]
-    if not found:
-        raise ConfigurationError(
-            f"No sync of {connection or 'any connection'} and {audience or 'any audience'}.",
-            f"Declared are: {', '.join(sync.name for sync in syncs) or 'none'}.",
-        )
-    return found
+    return select(load(manifest.ensure()), connection, audience)
 
 
 @app.command(name="list")

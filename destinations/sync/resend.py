@@ -18,7 +18,7 @@ from destinations.driver import KEY
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.config import Mode, SyncConfig
 from destinations.sync.durable import locked, place
-from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.ledger import HEAD, Ledger, read_head
 from destinations.sync.marks import MARK, MARKS, read_marks
 
 Choice = Callable[[pl.LazyFrame], pl.LazyFrame]
@@ -103,3 +103,10 @@ def mark(
             place(folder / MARKS, rows.sort(KEY).write_parquet)
     unknown = 0 if keys is None else keys - chosen.height
     return Marked(chosen.height, rows.height, unknown)
+
+
+def holds(folder: Path, key: str) -> bool:
+    """Whether a ledger says that its destination holds a key, or may."""
+    state = Ledger(folder, read_head(folder)).state()
+    theirs = everything(state).filter(pl.col(KEY) == key).head(1)
+    return not theirs.collect().is_empty()
