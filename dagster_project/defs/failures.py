@@ -8,6 +8,8 @@ import dagster as dg
 
 BUSY = "busy"
 """Metadata of a failure that only says: somebody else is doing the same thing."""
+TOLD = "told"
+"""Metadata of a failure of which every part was told to somebody already."""
 LOCKED = "LockedError"
 OURS = re.compile(r"^destinations\.[\w.]+: ")
 
@@ -28,3 +30,9 @@ def is_busy(step: dg.DagsterEvent) -> bool:
         return BUSY in failure.user_failure_data.metadata
     error = failure.error and (failure.error.cause or failure.error)
     return bool(error and error.cls_name == LOCKED)
+
+
+def is_told(step: dg.DagsterEvent) -> bool:
+    """Whether alerts on what failed in the step were sent when it happened."""
+    failure = step.step_failure_data.user_failure_data
+    return failure is not None and TOLD in failure.metadata

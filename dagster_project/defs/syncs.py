@@ -13,7 +13,9 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.declarations import Sync, load
-from dagster_project.defs.failures import BUSY
+from dagster_project.defs import health
+from dagster_project.defs.failures import BUSY, TOLD
+from dagster_project.defs.sync_alerts import tell_of_run
 from dagster_project.progress import announce
 from dagster_project.warehouse import manifest
 from destinations.errors import LockedError, PausedError, StoreroomError
@@ -65,7 +67,7 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         failures: list[str] = []
-        locked = 0
+        locked, told = 0, 0
         allow_guards = ALLOW_GUARDS_TAG in context.run.tags
         plans = _plans(context.run.tags.get(PLAN_TAG))
         for key in sorted(context.selected_asset_keys):
@@ -79,16 +81,24 @@ def _sender(connection: str, syncs: Sequence[Sync]) -> dg.AssetsDefinition:
             except StoreroomError as error:
                 # One sync that cannot run must not keep the connection's others from running.
                 failures.append(f"{sync.name}: {error}")
-                locked += isinstance(error, LockedError)
                 context.log.error(failures[-1])
+                if isinstance(error, LockedError):
+                    locked += 1
+                else:
+                    told += tell_of_run(context, sync, error)
+                yield health.age(sync, key)
                 continue
             context.log.info(f"{sync.name}: {report.accounting}")
+            is_told = tell_of_run(context, sync, report)
             if report.status in {"failed", "guarded"}:
                 failures.append(f"{sync.name}: {report.message}")
+                told += is_told
             yield dg.MaterializeResult(asset_key=key, metadata=metadata_of(report))
             yield from check_results(key, report)
+            yield from health.results(sync, key, report)
         if failures:
-            metadata = {BUSY: True} if locked == len(failures) else None
+            marks = {BUSY: locked == len(failures), TOLD: told == len(failures)}
+            metadata = {mark: True for mark, holds in marks.items() if holds}
             raise dg.Failure(" ".join(failures), metadata=metadata, allow_retries=False)
 
     return send
@@ -165,6 +175,7 @@ def _checks(sync: Sync) -> list[dg.AssetCheckSpec]:
             asset=key,
             description="Every row was taken by the destination.",
         ),
+        *health.specs(sync, key),
     ]
 
 

@@ -103,6 +103,15 @@ class Guards(_Model):
     """Whether an empty audience may take everybody out."""
 
 
+class Alerts(_Model):
+    """When a run of the sync is worth telling somebody; changes nothing of what is sent."""
+
+    rejection_rate: float = Field(default=0.75, ge=0, le=1)
+    """Share of the rows meant to stand at the destination of which more may not be rejected."""
+    volume_factor: float = Field(default=3.0, ge=1)
+    """How many times more or fewer rows than usual the audience may have."""
+
+
 class SyncConfig(_Model):
     """One audience to one connection, as declared."""
 
@@ -116,6 +125,7 @@ class SyncConfig(_Model):
     """A SQL condition over the audience's columns (Polars SQL); the other rows count as filtered."""
     target: dict[str, Any] = {}
     guards: Guards = Guards()
+    alerts: Alerts = Alerts()
     on_remove: Literal["remove", "delete"] = "remove"
     """Whether leavers leave the destination's audience or are erased there."""
     in_doubt: Literal["hold", "resend"] | None = None
@@ -140,7 +150,7 @@ class SyncConfig(_Model):
 
     def fingerprint(self, consent_column: str | None) -> str:
         """Changes whenever the same snapshot could lead to other work."""
-        document = self.model_dump(mode="json", exclude={"cadence", "guards"})
+        document = self.model_dump(mode="json", exclude={"cadence", "guards", "alerts"})
         return _fingerprint([document, consent_column])
 
 
@@ -227,7 +237,8 @@ def _advice(error: Any) -> str:
     if path[0] in options and isinstance(error.get("input"), str):
         return closest(error["input"], options[path[0]], "Write one of")
     if error["type"] == "extra_forbidden":
-        known = Guards.model_fields if path[0] == "guards" else FieldSource.model_fields
+        parts: dict[Any, type[_Model]] = {"guards": Guards, "alerts": Alerts}
+        known = parts.get(path[0], FieldSource).model_fields
         return closest(str(path[-1]), list(known), "Allowed are")
     if error["type"] == "missing" and path == ("mapping",):
         return "Add `mapping: {<destination field>: <audience column>}`."

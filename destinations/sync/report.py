@@ -13,6 +13,7 @@ from destinations.sync.durable import sync_folder
 from destinations.sync.journal import LedgerError
 
 RUNS = "runs.jsonl"
+BLOCK = 1 << 16
 
 RunStatus = Literal["ok", "rejected", "deferred", "guarded", "failed", "planned"]
 """``ok``: everything stands as the audience says. ``rejected``: the destination (or our check
@@ -142,13 +143,27 @@ def kept_reports(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
     path = folder / RUNS
     if not path.exists():
         return []
+    lines = path.read_bytes().splitlines() if last is None else _last_lines(path, last)
     rows = []
-    for line in path.read_bytes().splitlines()[-last if last else None :]:
+    for line in lines:
         try:
             rows.append(orjson.loads(line))
         except orjson.JSONDecodeError:
             continue
     return rows
+
+
+def _last_lines(path: Path, count: int) -> list[bytes]:
+    """The last lines of a file, read from its end: it may hold years of runs."""
+    with path.open("rb") as file:
+        start = file.seek(0, 2)
+        tail = b""
+        while start and tail.count(b"\n") <= count:
+            block = min(start, BLOCK)
+            start -= block
+            file.seek(start)
+            tail = file.read(block) + tail
+    return tail.splitlines()[-count:]
 
 
 def _ends_line(path: Path) -> bool:

@@ -19,6 +19,10 @@ from destinations.sandbox import Sandbox, serve
 from destinations.sandbox.catalog import http_destinations
 
 SPECS = {one: load_spec(one) for one in http_destinations()}
+JOINED = sorted(
+    name for name, spec in SPECS.items() if {Operation.ADD, Operation.UPSERT} & set(spec.operations)
+)
+"""Destinations that keep people; the others only take events."""
 PEOPLE = ("ada", "bob", "çağla 木")
 
 EXAMPLES = {
@@ -117,6 +121,7 @@ def joining(spec: Spec) -> Operation:
     return Operation.ADD if Operation.ADD in spec.operations else Operation.UPSERT
 
 
+@pytest.mark.parametrize("spec", JOINED, indirect=True)
 def test_members_come_change_and_go(spec: Spec, driver: HttpDriver, client: Any) -> None:
     rows = send(driver, joining(spec), rows_for(spec))
     assert len(held(client, spec)) == len(PEOPLE)
@@ -146,6 +151,7 @@ def test_members_come_change_and_go(spec: Spec, driver: HttpDriver, client: Any)
     assert client.state(spec.id)["counts"].get("rejected", 0) == 0
 
 
+@pytest.mark.parametrize("spec", JOINED, indirect=True)
 def test_every_field_arrives_as_it_was_sent(spec: Spec, driver: HttpDriver, client: Any) -> None:
     rows = rows_for(spec)
     send(driver, joining(spec), rows)
@@ -161,6 +167,15 @@ def test_every_field_arrives_as_it_was_sent(spec: Spec, driver: HttpDriver, clie
         for one in held(client, spec)
     ]
     assert sorted(map(repr, map(_sorted, arrived))) == sorted(map(repr, map(_sorted, sent)))
+
+
+@pytest.mark.parametrize("spec", sorted(set(SPECS) - set(JOINED)), indirect=True)
+def test_events_are_taken_and_make_no_members(spec: Spec, driver: HttpDriver, client: Any) -> None:
+    send(driver, Operation.TRACK, rows_for(spec))
+    state = client.state(spec.id)
+    assert state["counts"] == {"accepted": len(PEOPLE), "requests": len(PEOPLE)}
+    assert len(state["events"]) == len(PEOPLE)
+    assert state["members"] == {}
 
 
 def test_the_check_request_is_answered(spec: Spec, driver: HttpDriver) -> None:
