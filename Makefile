@@ -36,7 +36,7 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and SQL
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --processes 2 dbt/models
+	$(BIN)/sqlfluff lint dbt/models
 
 .PHONY: dev
 dev: $(VENV)/.demo ## Open the Dagster UI
