@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import polars as pl
 
 from destinations.driver import KEY
-from destinations.sync.journal import ACCEPTED, CLAIM, FORGET, IN_DOUBT, REJECTED
+from destinations.sync.journal import (
+    ACCEPTED,
+    CLAIM,
+    FORGET,
+    IN_DOUBT,
+    REJECTED,
+    Frame,
+    read_journal,
+)
+
+EVENTS_AT_ONCE = 500_000
+"""About as many events of a journal are folded together."""
 
 _TIME = pl.Datetime("us", "UTC")
 
@@ -61,7 +75,9 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
     doubtful = pl.concat([_last(events, IN_DOUBT), last.filter(pl.col("event") == CLAIM)])
     doubtful = doubtful.group_by(KEY).agg(d=pl.col("i").max(), d_message=pl.col("message").max())
     forgotten = _last(events, FORGET).select(KEY, f="i")
-    before = state.join(keys.lazy().select(KEY), on=KEY, how="semi").collect(engine="streaming")
+    touched = pl.col(KEY).is_between(pl.lit(keys[KEY].min()), pl.lit(keys[KEY].max()))
+    near = state.filter(touched).join(keys.lazy().select(KEY), on=KEY, how="semi")
+    before = near.collect(engine="streaming")
 
     rows = keys.lazy()
     for part in (before.rename({"last_at": "before_at"}), accepted, rejected, doubtful, forgotten):
@@ -109,6 +125,32 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
         gone=pl.col("hash").is_null() & ~pl.col("maybe") & pl.col("refused").is_null(),
     )
     return rows.select(*STATE, "gone").sort(KEY).collect()
+
+
+def stretches(path: Path, frames: list[Frame]) -> Iterator[pl.DataFrame]:
+    """A journal's events by stretches of keys, in the order of the keys, each in the order in
+    which they were written. However long the journal, few events are held at a time.
+
+    Runs send in the order of keys, so a stretch's events stand in few frames.
+    """
+    count = sum(frame.events for frame in frames)
+    firsts = sorted(frame.first for frame in frames)
+    # Frames are much alike in size: every so many first keys stand for as many events.
+    step = max(1, round(len(firsts) * EVENTS_AT_ONCE / count))
+    bounds: list[str] = sorted(set(firsts[step::step]))
+    for low, high in zip([None, *bounds], [*bounds, None], strict=True):
+        meant = [
+            frame
+            for frame in frames
+            if (low is None or frame.last >= low) and (high is None or frame.first < high)
+        ]
+        events = read_journal(path, meant)
+        if low is not None:
+            events = events.filter(pl.col(KEY) >= low)
+        if high is not None:
+            events = events.filter(pl.col(KEY) < high)
+        if events.height:
+            yield events
 
 
 def _last(events: pl.DataFrame, event: str) -> pl.DataFrame:

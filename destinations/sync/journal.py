@@ -17,10 +17,11 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
@@ -189,47 +190,92 @@ class Journal:
         os.close(self._file)
 
 
-def read_journal(path: Path) -> pl.DataFrame:
-    """All events of a journal, in order (columns of ``EVENTS``); a torn last frame is left out.
+@dataclass(frozen=True)
+class Frame:
+    """Where one frame's events stand in a journal, and the keys they are about."""
+
+    start: int
+    length: int
+    events: int
+    first: str
+    last: str
+    """Smallest and greatest key."""
+
+
+def frames_of(path: Path) -> list[Frame]:
+    """The frames of a journal, in order; a torn last one is left out.
 
     Raises:
-        LedgerError: a frame before the last one is damaged.
+        LedgerError: the journal is gone, or a frame before the last one is damaged.
     """
+    frames: list[Frame] = []
+    with _opened(path) as file:
+        size, position = os.fstat(file.fileno()).st_size, 0
+        while position < size:
+            payload = _payload(file, position)
+            if payload is None:
+                if _intact_frame_after(file, position + 1):
+                    raise LedgerError(
+                        f"{path} is damaged at byte {position}, and readable again behind it.",
+                        "Restore it from a backup of the state folder.",
+                    )
+                break
+            keys = pl.read_ipc_stream(io.BytesIO(payload), columns=[KEY])[KEY]
+            if len(keys):
+                least, most = str(keys.min()), str(keys.max())
+                frames.append(Frame(position, len(payload), len(keys), least, most))
+            position += _HEAD.size + len(payload)
+    return frames
+
+
+def read_journal(path: Path, frames: Iterable[Frame] | None = None) -> pl.DataFrame:
+    """Events of a journal, in order (columns of ``EVENTS``): all of them, or those of some frames.
+
+    Raises:
+        LedgerError: the journal is gone, or a frame before the last one is damaged.
+    """
+    found = [pl.DataFrame(schema=EVENTS)]
+    with _opened(path) as file:
+        for frame in frames_of(path) if frames is None else frames:
+            payload = _payload(file, frame.start)
+            if payload is None:
+                raise LedgerError(
+                    f"{path} is damaged at byte {frame.start}.",
+                    "Restore it from a backup of the state folder.",
+                )
+            found.append(pl.read_ipc_stream(io.BytesIO(payload)))
+    return pl.concat(found)
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
-        data = path.read_bytes()
+        return path.open("rb")
     except FileNotFoundError:
         raise LedgerError(
             f"{path} is gone, and with it what a killed run had sent.",
             "Restore it from a backup of the state folder.",
         ) from None
-    frames, position = [pl.DataFrame(schema=EVENTS)], 0
-    while position < len(data):
-        payload = _payload(data, position)
-        if payload is None:
-            if _intact_frame_after(data, position + 1):
-                raise LedgerError(
-                    f"{path} is damaged at byte {position}, and readable again behind it.",
-                    "Restore it from a backup of the state folder.",
-                )
-            break
-        frames.append(pl.read_ipc_stream(io.BytesIO(payload)))
-        position += _HEAD.size + len(payload)
-    return pl.concat(frames)
 
 
-def _payload(data: bytes, position: int) -> bytes | None:
-    if position + _HEAD.size > len(data):
+def _payload(file: BinaryIO, position: int) -> bytes | None:
+    file.seek(position)
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
         return None
-    magic, length, checksum = _HEAD.unpack_from(data, position)
-    payload = data[position + _HEAD.size : position + _HEAD.size + length]
-    intact = magic == MAGIC and len(payload) == length and zlib.crc32(payload) == checksum
-    return payload if intact else None
+    magic, length, checksum = _HEAD.unpack(head)
+    if magic != MAGIC or length > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    payload = file.read(length)
+    return payload if len(payload) == length and zlib.crc32(payload) == checksum else None
 
 
-def _intact_frame_after(data: bytes, start: int) -> bool:
-    found = data.find(MAGIC, start)
+def _intact_frame_after(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    # Only a torn or damaged journal comes here: its rest may be read whole.
+    data = file.read()
+    found = data.find(MAGIC)
     while found >= 0:
-        if _payload(data, found) is not None:
+        if _payload(file, start + found) is not None:
             return True
         found = data.find(MAGIC, found + 1)
     return False

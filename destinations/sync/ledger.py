@@ -30,20 +30,22 @@ they are wanted and taken out once they are not, so nothing is orphaned.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 import polars as pl
+import pyarrow.parquet as pq
 
 from destinations.driver import KEY
 from destinations.sync.durable import place, place_json, share, sweep
-from destinations.sync.fold import STATE, fold
-from destinations.sync.journal import Journal, LedgerError, read_journal
-from destinations.sync.marks import clear_marks
+from destinations.sync.fold import STATE, fold, stretches
+from destinations.sync.journal import Journal, LedgerError, frames_of
+from destinations.sync.marks import clear_marks, read_marks
 from destinations.sync.snapshot import Snapshot, next_version
 
 FORMAT = 1
@@ -178,17 +180,21 @@ class Ledger:
         run = self.head.last_run
         if self.head.journal is None or run is None:
             return
-        events = read_journal(self.folder / self.head.journal)
-        if events.is_empty():
+        path = self.folder / self.head.journal
+        frames = frames_of(path)
+        if not frames:
             self._move(journal=None)
             return
-        clear_marks(self.folder, events)
-        delta = fold(events, self.state())
+        if read_marks(self.folder) is not None:
+            for events in stretches(path, frames):
+                clear_marks(self.folder, events)
+        state = self.state()
+        folded = (fold(events, state) for events in stretches(path, frames))
         if self.head.base is None:
-            base = delta.filter(~pl.col("gone")).select(list(STATE)).lazy()
-            self._move(base=self._write(f"base-{run}", base), journal=None)
+            live = (delta.filter(~pl.col("gone")).select(list(STATE)) for delta in folded)
+            self._move(base=self._append(f"base-{run}", live), journal=None)
             return
-        part = self._write(f"delta-{run}", delta.lazy())
+        part = self._append(f"delta-{run}", folded)
         deltas = (*self.head.deltas, part)
         self._move(deltas=deltas, journal=None)
         bound = max(COMPACT_FRACTION * self.head.base.rows, COMPACT_ROWS)
@@ -231,10 +237,28 @@ class Ledger:
             temporary, compression="zstd", row_group_size=ROWS_PER_GROUP, engine="streaming"
         )
         place(path, sink)
+        return self._described(path)
+
+    def _described(self, path: Path) -> Part:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         count = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
         return Part(file=path.name, rows=count, sha256=digest)
+
+    def _append(self, name: str, parts: Iterator[pl.DataFrame]) -> Part:
+        """:meth:`_write` for parts that follow each other in the order of their keys."""
+
+        def write(temporary: Path) -> None:
+            first = next(parts)
+            schema = first.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+                for part in chain([first], parts):
+                    table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
+                    writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+
+        path = self.folder / f"{name}.parquet"
+        place(path, write)
+        return self._described(path)
 
     def _move(self, **changes: Any) -> None:
         head = replace(self.head, **changes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from destinations.sync.fold import STATE, fold
-from destinations.sync.journal import EVENTS
+from destinations.sync.fold import STATE, fold, stretches
+from destinations.sync.journal import EVENTS, Entry, Journal, frames_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ANSWERS = ("accepted", "rejected", "retry", "in_doubt")
@@ -110,3 +113,35 @@ def test_fold_agrees_with_the_model(runs) -> None:
                 known.remote_id = known.remote_id if known.refused else None
         model = {key: known for key, known in model.items() if not known.gone}
         assert found == model
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 99)), min_size=1, max_size=5
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(1, 20),
+)
+def test_stretches_give_every_event_once_by_keys_and_in_order(written, at_once) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr("destinations.sync.fold.EVENTS_AT_ONCE", at_once)
+        journal = Journal(Path(folder) / "journal")
+        for events in written:
+            names = [key for key, _ in events]
+            journal.commit(
+                [Entry(names, ["accepted"] * len(names), messages=[str(n) for _, n in events])]
+            )
+        journal.close()
+        parts = list(stretches(journal.path, frames_of(journal.path)))
+    seen: list[str] = []
+    for part in parts:
+        assert not seen or max(seen) < part["_key"].min()
+        seen += part["_key"].to_list()
+    found = pl.concat(parts).select("_key", "message")
+    for key in "abcdefghij":
+        told = [str(number) for events in written for name, number in events if name == key]
+        assert found.filter(pl.col("_key") == key)["message"].to_list() == told
