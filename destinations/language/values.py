@@ -23,6 +23,8 @@ ESCAPED = [*_CONTROLS, '"', "\\"]
 ESCAPES = [*(f"\\u{ord(character):04x}" for character in _CONTROLS), '\\"', "\\\\"]
 """What JSON text escapes, and how; also the ends of lines that only some readers know."""
 
+_TO_ESCAPE = "[" + "".join(f"\\x{{{ord(character):x}}}" for character in ESCAPED) + "]"
+
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _RESERVED = [character for character in map(chr, range(128)) if character not in _UNRESERVED]
 _PERCENT = [quote(character, safe="") for character in _RESERVED]
@@ -127,7 +129,15 @@ def fragment(found: Value) -> pl.Expr:
 
 def quoted(expr: pl.Expr) -> pl.Expr:
     """Text as a JSON string."""
-    return pl.concat_str(pl.lit('"'), expr.str.replace_many(ESCAPED, ESCAPES), pl.lit('"'))
+    escaped = expr.map_batches(_escaped, return_dtype=pl.String, is_elementwise=True)
+    return pl.concat_str(pl.lit('"'), escaped, pl.lit('"'))
+
+
+def _escaped(texts: pl.Series) -> pl.Series:
+    """Most columns hold nothing to escape, and looking costs far less than replacing."""
+    if texts.dtype != pl.String or not texts.str.contains(_TO_ESCAPE).any():
+        return texts
+    return texts.str.replace_many(ESCAPED, ESCAPES)
 
 
 def url_escaped(expr: pl.Expr) -> pl.Expr:
