@@ -162,12 +162,12 @@ class _Making:
         """Rows whose keys are on both sides, in the snapshot alone, in the ledger alone."""
         if self._mode in _BY_CONTENT and self._nobody_again:
             # Nearly every row, nearly always: nothing of it needs a second look.
-            same = (
-                (both[HASH] == both["old_hash"]).fill_null(False)
-                & both[CLASS].is_null()
-                & both["refused"].is_null()
-                & ~both["maybe"].fill_null(False)
-            )
+            same = (both[HASH] == both["old_hash"]).fill_null(False)
+            for odd in (CLASS, "refused"):
+                if both[odd].null_count() < both.height:
+                    same &= both[odd].is_null()
+            if both["maybe"].any():
+                same &= ~both["maybe"].fill_null(False)
             self.counts["unchanged"] += int(same.sum())
             both = both.filter(~same)
         if both.height + new.height:
