@@ -8,6 +8,7 @@ project unless ``STOREROOM_STATE`` names another::
     warehouse/  storeroom.duckdb
     audiences/  published Parquet snapshots
     syncs/      ledgers, one folder per connection and audience
+    alerts/     how syncs and jobs stood when somebody was last told
     dagster/    Dagster's own storage (DAGSTER_HOME)
     dbt/        logs and compiled SQL of the last builds
     limits/     rate limits of accounts, shared by all processes
