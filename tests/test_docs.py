@@ -32,7 +32,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 MOST_LINES = 250
 CODE = ("dagster_project", "destinations", "dbt/models", "dbt/macros")
 VARIABLE = re.compile(r"\bSTOREROOM_[A-Z_]+\b")
-NEED_ARGUMENTS = ("show", "pause", "resume")
+NEED_ARGUMENTS = ("show", "pause", "resume", "move", "forget", "resend")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

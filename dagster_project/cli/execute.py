@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_project.cli.dead_runs import PROCESS_TAG, close_dead_runs, this_process
-from dagster_project.defs.failures import error_of, is_busy
+from dagster_project.defs.failures import error_of, is_busy, is_interrupted
 from destinations.errors import ConfigurationError
 from destinations.paths import dagster_home, project_root, state_dir
 
@@ -83,6 +83,7 @@ def run_job(
 
     Raises:
         ConfigurationError: there is no such job.
+        KeyboardInterrupt: somebody stopped it; its steps have landed.
     """
     for logger in ("dagster", "dagster_dbt", "alembic"):
         logging.getLogger(logger).setLevel(logging.CRITICAL)
@@ -111,6 +112,8 @@ def run_job(
                 key: value.value for key, value in materialisation.metadata.items()
             }
         elif event.is_step_failure:
+            if is_interrupted(event):
+                raise KeyboardInterrupt
             errors.append(error_of(event))
             busy.append(is_busy(event))
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:

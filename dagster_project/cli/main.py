@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib.metadata import version
 
@@ -17,6 +18,7 @@ app = cyclopts.App(
     help_format="plaintext",
     version=lambda: version("storeroom"),
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 # Named, not imported: a listing must not wait for Dagster to load.
 for _name, _help in {
@@ -33,6 +35,8 @@ for _name, _help in {
 
 def main() -> None:
     """Run the command line and exit with one of :class:`Exit`."""
+    # Asked to end, a run lands as at Ctrl-C: what is in flight is answered and kept.
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         code = app(sys.argv[1:], result_action="return_value")
     except LockedError as error:
@@ -49,9 +53,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = Exit.DONE
     except KeyboardInterrupt:
-        err.print("Stopped.")
+        err.print("Stopped. What was answered is kept; run again to go on.")
         code = 130
     sys.exit(int(code or 0))
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _say(error: StoreroomError) -> None:

@@ -11,6 +11,7 @@ BUSY = "busy"
 TOLD = "told"
 """Metadata of a failure of which every part was told to somebody already."""
 LOCKED = "LockedError"
+INTERRUPTED = "DagsterExecutionInterruptedError"
 OURS = re.compile(r"^destinations\.[\w.]+: ")
 
 
@@ -36,3 +37,9 @@ def is_told(step: dg.DagsterEvent) -> bool:
     """Whether alerts on what failed in the step were sent when it happened."""
     failure = step.step_failure_data.user_failure_data
     return failure is not None and TOLD in failure.metadata
+
+
+def is_interrupted(step: dg.DagsterEvent) -> bool:
+    """Whether the step was stopped from outside (Ctrl-C, SIGTERM)."""
+    failure = step.step_failure_data
+    return bool(failure.error and failure.error.cls_name == INTERRUPTED)
