@@ -30,7 +30,7 @@ from destinations.errors import StoreroomError
 from destinations.http.driver import HttpDriver
 from destinations.http.opening import open_http
 from destinations.language.spec import Spec
-from destinations.sync import engine, ledger, snapshot
+from destinations.sync import engine, fold, ledger, snapshot
 from destinations.sync.config import SyncConfig
 from destinations.sync.journal import Journal
 from destinations.sync.pace import Policy
@@ -172,8 +172,9 @@ def _watch(child: int, pipe: int, seen: bytearray, order: dict[str, Any]) -> str
 def main() -> None:
     state = Path(sys.argv[1])
     spec = Spec.model_validate(json.loads(sys.stdin.readline()))
-    # So that ten runs see a compaction or two.
+    # So that few rows and few runs go through what many would: compactions, folding in parts.
     ledger.MAX_DELTAS = 3
+    fold.EVENTS_AT_ONCE = 100
     print(json.dumps(NAMES), flush=True)
     for line in sys.stdin:
         print(json.dumps(carry_out(state, spec, json.loads(line))), flush=True)
