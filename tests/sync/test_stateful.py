@@ -1,4 +1,4 @@
-"""Any mix of audience edits, faults, kills and reruns: accounts balance and nothing is orphaned."""
+"""Any mix of audience edits, faults, kills, reruns and operations: accounts balance, nothing is orphaned."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from destinations.driver import Capabilities, Operation, Outcome, Status, results_for
+from destinations.errors import StoreroomError
 from destinations.sync.ledger import Ledger
+from destinations.sync.resend import among, mark
+from destinations.sync.status import pause
+from destinations.sync.suppression import readmit, suppress
 
 KEYS = [f"k{n}" for n in range(8)]
 FAULTS = [
@@ -39,6 +44,8 @@ class Syncing(RuleBasedStateMachine):
         self.bench.driver.capabilities = Capabilities(
             operations=frozenset(Operation), batch_rows=3, concurrency=2, per_row_results=per_row
         )
+        self.deleted: set[str] = set()
+        self.marked: dict[str, int] = {}
         self.edit(start, set(), 4)
 
     def teardown(self) -> None:
@@ -65,6 +72,42 @@ class Syncing(RuleBasedStateMachine):
     @rule(keys=st.sets(st.sampled_from(KEYS), max_size=1))
     def forbid(self, keys: set[str]) -> None:
         self.bench.driver.rule_breakers = keys
+
+    @property
+    def syncs(self) -> Path:
+        return self.folder / "syncs"
+
+    def has_run(self) -> bool:
+        return (self.bench.ledger_folder / "head.json").exists()
+
+    def writes_of(self, key: str) -> int:
+        return sum(n for (name, _), n in self.bench.driver.writes.items() if name == key)
+
+    @precondition(has_run)
+    @rule(keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=3))
+    def have_sent_again(self, keys: set[str]) -> None:
+        mark(self.bench.config(), self.syncs, among(pl.Series(list(keys))), self.bench.now)
+        self.marked |= {key: self.writes_of(key) for key in keys}
+
+    @rule(keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=2))
+    def delete_people(self, keys: set[str]) -> None:
+        suppress(self.syncs, sorted(keys), self.bench.now)
+        self.deleted |= keys
+
+    @rule(keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=4))
+    def readmit_people(self, keys: set[str]) -> None:
+        assert set(readmit(self.syncs, sorted(keys))) == keys & self.deleted
+        self.deleted -= keys
+
+    @precondition(has_run)
+    @rule()
+    def pause_and_resume(self) -> None:
+        sent = len(self.bench.driver.sends)
+        pause(self.syncs, "crm", "vip")
+        with pytest.raises(StoreroomError, match="paused"):
+            self.run()
+        pause(self.syncs, "crm", "vip", paused=False)
+        assert len(self.bench.driver.sends) == sent
 
     def run(self):
         report = self.bench.run(
@@ -113,7 +156,10 @@ class Syncing(RuleBasedStateMachine):
         assert report.deferred == report.removes_deferred == 0
         for key in KEYS:
             if key not in refused:
-                assert held.get(key) == self.desired.get(key), key
+                wanted = None if key in self.deleted else self.desired.get(key)
+                assert held.get(key) == wanted, key
+                if key in self.marked and wanted is not None:
+                    assert self.writes_of(key) > self.marked.pop(key), key
         if not refused & (set(self.desired) | set(held)):
             assert report.status == "ok"
             again = self.run()
