@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,10 @@ def sync(state: Path, spec: Spec, people: dict[str, int] | None) -> dict[str, An
         None,
         state / "audiences",
         state / "syncs",
-        _now(),
+        datetime.now(UTC),
         policy=Policy(backoff=0.01, backoff_limit=0.05),
     )
     return report.as_row()
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
 
 
 def carry_out(state: Path, spec: Spec, order: dict[str, Any]) -> dict[str, Any]:
