@@ -98,4 +98,6 @@ def test_fingerprints_follow_what_matters() -> None:
     assert sync.fingerprint(None) == guarded.fingerprint(None)
     assert len({sync.fingerprint(None), sync.fingerprint("c"), other.fingerprint(None)}) == 3
     assert sync.place_fingerprint("") == other.place_fingerprint("") != moved.place_fingerprint("")
-    assert sync.place_fingerprint("a") == moved.place_fingerprint("a") != sync.place_fingerprint("b")
+    assert (
+        sync.place_fingerprint("a") == moved.place_fingerprint("a") != sync.place_fingerprint("b")
+    )
