@@ -30,6 +30,11 @@ class Standing:
     text: str = ""
 
 
+def stands_well(subject: str) -> bool:
+    """Whether nobody was told of anything that is not over."""
+    return _standing(state_dir() / "alerts" / subject).condition == WELL
+
+
 def tell(subject: str, condition: str, alert: Alert) -> bool:
     """Send ``alert`` if the subject stood otherwise before; whether it was sent.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from dagster_project import alerts
 from dagster_project.alerts import tell
 from dagster_project.declarations import Sync
 from dagster_project.notifications import Alert
@@ -21,6 +22,11 @@ WORDS = {
     Condition.UNREACHABLE: "gave up on its destination",
     Condition.FAILED: "failed",
 }
+
+
+def stands_well(sync: Sync) -> bool:
+    """Whether nobody was told that the sync fares ill, or that it is over."""
+    return alerts.stands_well(f"syncs/{sync.name}")
 
 
 def tell_of_run(
