@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-AUDIENCE, CONNECTION, KEY_COLUMN = "people", "rest", "profile_id"
+from sync_bodies import bodies, orjson_bodies
+from sync_shared import AUDIENCE, CONNECTION, KEY_COLUMN, SPEC, cpu
+from sync_tick import tick, tick_prepared
+
 COLUMNS = (
     "profile_id", "email", "first_name", "last_name", "phone",
     "country", "revenue", "orders", "vip", "last_seen",
@@ -29,30 +31,6 @@ PEOPLE = """
         timestamp '2026-01-01' + to_minutes((i % 100000)::int) as last_seen
     from range({rows}) t(i)
 """
-SPEC = """
-id: benchmark
-name: Benchmark
-category: webhook
-kind: webhook
-docs: https://www.rfc-editor.org/rfc/rfc9110
-settings: {{url: {{description: Where it listens, example: "http://127.0.0.1:1"}}}}
-base_url: "{{settings.url}}"
-remove_none: Nobody leaves a benchmark.
-concurrency: {concurrency}
-operations:
-  upsert:
-    request: POST /rows
-    {batch}
-    body: {body}
-examples: []
-"""
-NOW = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-def cpu() -> float:
-    """CPU seconds of this process, all its threads."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def people(folder: Path, rows: int) -> None:
@@ -315,77 +293,6 @@ def read_keys_and_hashes(folder: Path) -> None:
             pass
 
 
-NASTY = ["plain", 'a "quoted" \\ back\\slash', "tab\tnew\nline\r", "\x00\x01\x1f\x7f\x85", "\u2028\u2029",
-         "Grüße, 東京 🏬 \U0010ffff", "", None]  # fmt: skip
-
-
-def _bodies_frame(rows: int) -> Any:
-    """Rows as drivers get them: two declared fields, four custom ones, a third of them null."""
-    import polars as pl
-
-    n = pl.int_range(rows, dtype=pl.Int64)
-    texts = pl.lit(pl.Series(NASTY)).gather(n % len(NASTY))
-    return pl.select(
-        _key=pl.format("p{}", n), _hash=pl.lit("0" * 32), _remote_id=pl.lit(None, pl.String),
-        _id=pl.format("i{}", n), email=pl.format("person{}@example.com", n),
-        name=pl.when(n % 100 == 0).then(texts).otherwise(pl.format("Name {}", n % 1000)),
-        score=pl.when(n % 3 > 0).then(n % 100 / 4), orders=pl.when(n % 3 != 1).then(n % 17),
-        vip=n % 2 == 0,
-        seen=pl.when(n % 3 != 2).then(pl.datetime(2026, 1, 1) + pl.duration(seconds=n % 100_000)),
-    )  # fmt: skip
-
-
-def bodies(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """Rendered by the product's own templates."""
-    import orjson
-
-    from destinations.driver import Operation
-    from destinations.language.compile import Compiled
-    from destinations.language.loader import load_spec_text
-
-    text = SPEC.format(
-        concurrency=1,
-        batch='batch: {rows: 1000, docs: "https://www.rfc-editor.org/rfc/rfc9110"}\n    nulls: drop',
-        body='{contacts: {each: {email: "{email}", properties: {"...": "{custom}"}}}}',
-    )
-    spec = load_spec_text(
-        text + "fields: {email: {description: E-mail address, type: string}}\n", "benchmark.yaml"
-    )
-    frame = _bodies_frame(rows)
-    compiled = Compiled(spec, Operation.UPSERT, {"url": ""}, AUDIENCE)
-    begun = cpu()
-    size = sum(len(made.request.body or b"") for made in compiled.requests(frame))
-    used = cpu() - begun
-    wrong = 0
-    few = frame.head(10_000)
-    for made, part in zip(compiled.requests(few), few.iter_slices(1000), strict=True):
-        wanted = orjson.loads(_orjson_body(part))
-        wrong += json.loads(made.request.body or b"") != wanted
-    return {"cpu": used, "bytes": size, "wrong": wrong}
-
-
-def _orjson_body(part: Any) -> bytes:
-    import orjson
-
-    contacts = []
-    for row in part.drop("_key", "_hash", "_remote_id", "_id").iter_rows(named=True):
-        email = row.pop("email")
-        seen = row["seen"]
-        if seen is not None:
-            row["seen"] = seen.isoformat() + "Z"
-        custom = {name: value for name, value in row.items() if value is not None}
-        contacts.append({"email": email, "properties": custom})
-    return orjson.dumps({"contacts": contacts})
-
-
-def orjson_bodies(folder: Path, rows: int) -> dict[str, Any]:  # noqa: ARG001
-    """The same bodies by a loop over the rows."""
-    frame = _bodies_frame(rows)
-    begun = cpu()
-    size = sum(len(_orjson_body(part)) for part in frame.iter_slices(1000))
-    return {"cpu": cpu() - begun, "bytes": size}
-
-
 def first_prepared(folder: Path, rows: int) -> None:
     """A large audience of 10 columns."""
     published(folder, PEOPLE.format(rows=rows))
@@ -396,84 +303,6 @@ def first(folder: Path, port: int) -> dict[str, Any]:
     report = sync(folder, port, 1000, 4)
     assert report.delivered == report.rows
     return {"requests": report.requests}
-
-
-def tick_prepared(folder: Path, connections: int) -> None:
-    """A project with 5 audiences to each of many connections, and everything sent once."""
-    import os
-    import shutil
-
-    import polars as pl
-
-    root = Path(__file__).parents[1]
-    project = folder / "project"
-    ignored = shutil.ignore_patterns("target", "logs")
-    shutil.copytree(root / "dbt", project / "dbt", ignore=ignored)
-    (project / "dagster_project").mkdir()
-    shutil.copy(root / "dagster_project" / "sources.yaml", project / "dagster_project")
-    shutil.copy(root / "dagster.yaml", project)
-    home = project / "dbt" / "models" / "audiences"
-    for path in home.iterdir():
-        path.unlink()
-    names = [f"connection_{number}" for number in range(connections)]
-    for audience in (f"audience_{number}" for number in range(5)):
-        query = "select 'p' as profile_id, 'a@example.com' as email"
-        (home / f"{audience}.sql").write_text(query + "\n", encoding="utf-8")
-        syncs = [
-            {"connection": name, "mapping": {"email": "email", "profile_id": "profile_id"}}
-            for name in names
-        ]
-        columns = [{"name": name, "data_type": "varchar"} for name in ("profile_id", "email")]
-        meta = {"audience": {"key": "profile_id"}, "syncs": syncs}
-        model = {"name": audience, "config": {"meta": meta}, "columns": columns}
-        # JSON is YAML.
-        text = json.dumps({"version": 2, "models": [model]})
-        (home / f"{audience}.yml").write_text(text, encoding="utf-8")
-    entries = {
-        name: {
-            "destination": "sqlite",
-            "consent": "not_required",
-            "settings": {"path": {"state": f"out/{name}.sqlite"}, "table": "people"},
-        }
-        for name in names
-    }
-    text = json.dumps({"connections": entries})
-    (project / "dagster_project" / "connections.yaml").write_text(text, encoding="utf-8")
-
-    _enter(folder)
-    from dagster_project.declarations import load
-    from dagster_project.defs.syncs import run
-    from dagster_project.warehouse import manifest
-    from destinations.paths import audiences_dir
-    from destinations.sync.snapshot import publish
-
-    (folder / "state" / "out").mkdir(parents=True)
-    rows = pl.DataFrame({"profile_id": [f"p{n}" for n in range(100)]})
-    rows = rows.with_columns(email=pl.format("{}@example.com", "profile_id"))
-    for number in range(5):
-        publish(audiences_dir(), f"audience_{number}", KEY_COLUMN, rows.write_parquet)
-    for one in load(manifest.ensure()):
-        assert run(one).status == "ok"
-    del os
-
-
-def _enter(folder: Path) -> None:
-    import os
-
-    os.environ["STOREROOM_PROJECT"] = str(folder / "project")
-    os.environ["STOREROOM_STATE"] = str(folder / "state")
-
-
-def tick(folder: Path) -> dict[str, Any]:
-    """Load the definitions and run every sync as the job that schedules use."""
-    _enter(folder)
-    from dagster_project.cli.execute import instance, load_definitions, run_job
-
-    with instance():
-        summary = run_job(load_definitions(), "syncs")
-    assert summary.success, summary.errors
-    rows = summary.syncs()
-    return {"syncs": len(rows), "requests": sum(row["requests"] for row in rows)}
 
 
 SIDES: dict[str, Callable[..., dict[str, Any] | None]] = {
