@@ -16,7 +16,9 @@ import polars as pl
 
 from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Status, results_for
 from destinations.http.session import Response
-from destinations.language.spec import Answer, ErrorRule, NamedRows, Spec, Step
+from destinations.language.replies import Answer, ErrorRule, NamedRows
+from destinations.language.spec import Spec
+from destinations.language.steps import Step
 
 MOST_WORDS = 500
 """Characters of a vendor's message that are kept."""

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from destinations.errors import ConfigurationError
 from destinations.language.bodies import constant_text
+from destinations.language.logins import Basic, Bearer, HeaderKey, Hmac, QueryKey
 from destinations.language.requests import Request
-from destinations.language.spec import Basic, Bearer, HeaderKey, Hmac, QueryKey, Spec
+from destinations.language.spec import Spec
 
 
 class Authorizer(Protocol):

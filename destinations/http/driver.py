@@ -29,7 +29,8 @@ from destinations.http.session import NoAnswerError, NotSentError, Response, Ses
 from destinations.language.capabilities import capabilities, problems
 from destinations.language.compile import Compiled, request_without_rows
 from destinations.language.requests import Request
-from destinations.language.spec import Spec, Step
+from destinations.language.spec import Spec
+from destinations.language.steps import Step
 
 PATIENCE = 60.0
 """Longest a sending thread sleeps for the rate limit; beyond it the engine is told to come back."""

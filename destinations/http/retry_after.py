@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from destinations.language.spec import RetryAfter
+from destinations.language.replies import RetryAfter
 
 LONGEST = 24 * 3600.0
 """A longer wait is taken for a mistake of the sender's clock or units."""

@@ -13,7 +13,8 @@ from destinations.driver import HASH, ID, KEY, Operation, delivery_id
 from destinations.language.bodies import Writer
 from destinations.language.normalise import prepare
 from destinations.language.requests import DELIVERY, Request, StepTemplate, each_row, in_batches
-from destinations.language.spec import Batch, OperationSpec, Spec, Step
+from destinations.language.spec import Spec
+from destinations.language.steps import Batch, OperationSpec, Step
 from destinations.language.values import Scope, sha256
 
 CHUNK = 50_000

@@ -17,7 +17,7 @@ import polars as pl
 
 from destinations.driver import KEY
 from destinations.language.bodies import Writer
-from destinations.language.spec import Step
+from destinations.language.steps import Step
 from destinations.language.template import (
     Each,
     Node,

@@ -12,17 +12,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from destinations.driver import Operation
+from destinations.language.logins import Basic, HeaderKey, Hmac, QueryKey
+from destinations.language.replies import NamedRows
 from destinations.language.requests import StepTemplate
-from destinations.language.spec import (
-    Basic,
-    HeaderKey,
-    Hmac,
-    NamedRows,
-    OperationSpec,
-    QueryKey,
-    Spec,
-    Step,
-)
+from destinations.language.spec import Spec
+from destinations.language.steps import OperationSpec, Step
 from destinations.language.template import (
     CUSTOM,
     FIELDS,

@@ -27,18 +27,18 @@ is null or missing is left out of the body unless the operation's ``nulls`` says
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from destinations.driver import Operation
+from destinations.language.logins import Auth
+from destinations.language.part import Part
+from destinations.language.replies import ErrorRule, RetryAfter
+from destinations.language.steps import OperationSpec, Step
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Setting(_Part):
+class Setting(Part):
     """One thing a connection must or may say."""
 
     description: str
@@ -53,7 +53,7 @@ class Setting(_Part):
     required: bool = True
 
 
-class DestinationField(_Part):
+class DestinationField(Part):
     """A field of the destination that an audience column may be mapped to."""
 
     description: str = ""
@@ -75,122 +75,7 @@ class DestinationField(_Part):
     docs: str | None = None
 
 
-# --- How to log in -------------------------------------------------------------------------
-
-
-class Bearer(_Part):
-    type: Literal["bearer"]
-    token: str
-
-
-class HeaderKey(_Part):
-    type: Literal["header"]
-    name: str
-    value: str
-
-
-class QueryKey(_Part):
-    type: Literal["query"]
-    name: str
-    value: str
-
-
-class Basic(_Part):
-    type: Literal["basic"]
-    username: str
-    password: str
-
-
-class Hmac(_Part):
-    """Signs the request body (with a time, where the vendor wants one)."""
-
-    type: Literal["hmac"]
-    secret: str
-    header: str
-    algorithm: Literal["sha1", "sha256", "sha512"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    over: str = "{body}"
-    """What is signed: ``{body}`` and ``{timestamp}`` (Unix seconds), in any text."""
-    value: str = "{signature}"
-    """The header's text, with ``{signature}`` and ``{timestamp}``."""
-    timestamp_header: str | None = None
-
-
-Auth = Annotated[Bearer | HeaderKey | QueryKey | Basic | Hmac, Field(discriminator="type")]
-
-
-# --- What an answer means ------------------------------------------------------------------
-
-
-class NamedRows(_Part):
-    """A list in the answer that names rows, by position or by a value of theirs.
-
-    Exactly one of ``index`` and ``key`` says how an element names its row.
-    """
-
-    at: str
-    """Dotted path of the list in the answer."""
-    index: str | None = None
-    """Dotted path, in an element, of the row's position in the request; ``@`` the element
-    itself; ``#`` the element's own position in the list (answers parallel to the request)."""
-    key: str | None = None
-    """Dotted path, in an element, of the value that names the row; ``@`` the element itself.
-    A list found there names several rows."""
-    field: str = "meta.key"
-    """Which value of the row it is: a field, ``meta.key`` or ``remote_id``."""
-    when: dict[str, Any] = {}
-    """Only elements in which these dotted paths have these values (``{status: error}``)."""
-    message: str | None = None
-    """Dotted path, in an element, of the vendor's words."""
-    id: str | None = None
-    """Dotted path, in an element, of the destination's own id of the row."""
-
-
-class Answer(_Part):
-    """When an answer means that rows were taken; everything else is an error.
-
-    The rows accepted are: those that ``accepted`` names; or, without it, all rows that
-    ``rejected`` does not name, provided ``status`` and ``body`` hold and ``count`` agrees.
-    A row that an ``accepted`` list should name and does not is in doubt, never delivered.
-    """
-
-    status: tuple[int, ...] = (200,)
-    body: dict[str, Any] = {}
-    """Dotted paths that must have these values, else the whole answer is an error
-    (``{success: true}``; a list: any of its values; null: absent or null; ``[]``: an empty list)."""
-    accepted: NamedRows | None = None
-    rejected: NamedRows | None = None
-    count: str | None = None
-    """Dotted path of the number of rows taken; another number than sent is a refusal of the
-    batch without row detail."""
-    refused_count: str | None = None
-    """Dotted path of the number of rows not taken; more than 0 likewise."""
-    capture: dict[str, str] = {}
-    """Name -> dotted path of a value that later steps use, for all rows of the request."""
-    id: str | None = None
-    """Dotted path of the destination's own id of the row (one row per request only)."""
-
-
-class ErrorRule(_Part):
-    """What an answer means, whatever its status. Rules are asked before ``answer``; the first
-    that fits decides. Without one: 401 and 403 are ``auth``, 408, 425, 429 and 5xx ``retry``,
-    other 4xx ``reject``, redirects ``abort``; another 2xx than promised leaves rows in doubt.
-    """
-
-    status: tuple[int, ...] = ()
-    """Statuses it is for; empty for any."""
-    body: dict[str, Any] = {}
-    """Dotted paths that must have these values for the rule to fit (as in ``answer``)."""
-    means: Literal["reject", "retry", "auth", "abort", "accept", "done"]
-    """``reject`` the row (or, for a batch, find the guilty rows), ``retry`` later, ``auth``: the
-    credentials are wrong, ``abort``: nothing can succeed on this connection, ``accept``: what was
-    asked already is so (409 on a creation; later steps follow), ``done``: nothing remains to be
-    done for the row (404 on a removal; later steps are left out)."""
-    capture: dict[str, str] = {}
-    """With ``accept``: what later steps need, found in this answer (the id in a conflict)."""
-
-
-class RateLimit(_Part):
+class RateLimit(Part):
     """At most ``requests`` in any ``per`` seconds, for the whole account."""
 
     requests: int = Field(gt=0)
@@ -198,63 +83,7 @@ class RateLimit(_Part):
     docs: str
 
 
-class RetryAfter(_Part):
-    """Where the vendor says how long to wait, and in which form."""
-
-    header: str = "Retry-After"
-    """Asked first; ``Retry-After`` itself is always understood."""
-    body: str | None = None
-    """Dotted path in the answer, asked where no header says anything."""
-    form: Literal["seconds", "milliseconds", "epoch", "date", "auto"] = "auto"
-
-
-# --- Requests ------------------------------------------------------------------------------
-
-
-class Step(_Part):
-    """One request. ``request`` is the method and the path: ``POST /v1/contacts/{email}``."""
-
-    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
-    request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE) /\S*$")
-    query: dict[str, str] = {}
-    headers: dict[str, str] = {}
-    encoding: Literal["json", "form", "ndjson"] = "json"
-    body: Any = None
-    answer: Answer = Answer()
-    errors: tuple[ErrorRule, ...] = ()
-    """Rules of this request, asked before the spec's own."""
-    docs: str | None = None
-
-
-class Batch(_Part):
-    """The vendor's limits for one request; without a batch a request carries one row."""
-
-    rows: int = Field(gt=0)
-    bytes: int | None = Field(default=None, gt=0)
-    group_by: tuple[str, ...] = ()
-    """Fields whose values rows of one request share; they may stand outside ``each``."""
-    docs: str
-
-
-class OperationSpec(Step):
-    """What the destination does for one operation: one request, or ``steps``.
-
-    ``request`` and ``steps`` exclude each other. With steps every row runs through them in
-    order; a row counts as accepted when the last one accepted it.
-    """
-
-    request: str = Field(default="", pattern=r"^$|^(GET|POST|PUT|PATCH|DELETE) /\S*$")
-    steps: tuple[Step, ...] = ()
-    batch: Batch | None = None
-    nulls: Literal["drop", "send", "empty"] = "drop"
-    """What becomes of a null in the body: its key or array element dropped, null, or an empty text."""
-    effect: str = ""
-    """In plain words what it does at the vendor, where the name alone might mislead."""
-    idempotent: bool = True
-    """Whether sending it twice leaves the vendor as sending it once."""
-
-
-class ExampleRequest(_Part):
+class ExampleRequest(Part):
     """A request as it must come out; ``headers`` names those that matter."""
 
     request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE) /\S*$")
@@ -263,13 +92,13 @@ class ExampleRequest(_Part):
     body: Any = None
 
 
-class ExampleAnswer(_Part):
+class ExampleAnswer(Part):
     status: int = 200
     headers: dict[str, str] = {}
     body: Any = None
 
 
-class WorkedExample(_Part):
+class WorkedExample(Part):
     """Evidence: sample rows, the exact requests, sample answers and what they mean per row."""
 
     operation: Operation
@@ -282,7 +111,7 @@ class WorkedExample(_Part):
     """One per row."""
 
 
-class Spec(_Part):
+class Spec(Part):
     """One destination. Specs with ``adapter`` name Python code instead of requests."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from destinations.language.spec import Answer, NamedRows, Spec
+from destinations.language.replies import Answer, NamedRows
+from destinations.language.spec import Spec
 from destinations.sandbox.routes import Route
 
 ITSELF = "@"

@@ -16,15 +16,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from destinations.language.spec import (
-    Basic,
-    Bearer,
-    DestinationField,
-    HeaderKey,
-    Hmac,
-    QueryKey,
-    Spec,
-)
+from destinations.language.logins import Basic, Bearer, HeaderKey, Hmac, QueryKey
+from destinations.language.spec import DestinationField, Spec
 from destinations.language.template import FIELDS, SETTINGS, Placeholder, Text, parse_text
 from destinations.sandbox.inversion import Row
 from destinations.sandbox.routes import Route

@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from destinations.driver import Operation
-from destinations.language.spec import Answer, Batch, ErrorRule, OperationSpec, Spec, Step
+from destinations.language.replies import Answer, ErrorRule
+from destinations.language.spec import Spec
+from destinations.language.steps import Batch, OperationSpec, Step
 from destinations.language.template import (
     META,
     SETTINGS,
