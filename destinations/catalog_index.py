@@ -16,7 +16,7 @@ from typing import Any
 
 from destinations.errors import ConfigurationError
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Summary:
     operations: tuple[str, ...]
     batch_size: int
     per_row_results: bool
+    deprecated: str
+    """The day on which the vendor takes the API away (2027-01-31), or empty."""
     path: Path
     origin: str
     version: str
@@ -45,6 +47,7 @@ class Summary:
             "batch_size": self.batch_size,
             "per_row_results": "yes" if self.per_row_results else "no",
             "docs": self.docs,
+            "deprecated": self.deprecated,
             "origin": f"{self.origin} {self.version}".strip(),
         }
 
@@ -58,9 +61,11 @@ def summaries_in(folder: Path, origin: str, version: str) -> Iterator[Summary]:
     cache = _cache_file(folder)
     known = _read_cache(cache)
     entries: dict[str, list[Any]] = {}
+    families = _families(folder)
     for path in sorted(_specs(folder)):
         stat = path.stat()
-        stamp = [stat.st_mtime_ns, stat.st_size]
+        # A family may be of any of them: when one changes all are read again.
+        stamp = [stat.st_mtime_ns, [stat.st_size, families]]
         name = str(path)
         before = known.get(name)
         entries[name] = before if before and before[:2] == stamp else [*stamp, _head(path)]
@@ -77,10 +82,19 @@ def summaries_in(folder: Path, origin: str, version: str) -> Iterator[Summary]:
 
 def _specs(folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
+        if entry.name.startswith("_"):
+            continue  # families, which are no destinations
         if entry.is_dir():
             yield from (Path(e.path) for e in os.scandir(entry) if e.name.endswith(".yaml"))
         elif entry.name.endswith(".yaml"):
             yield Path(entry.path)
+
+
+def _families(folder: Path) -> int:
+    """When a family last changed (ns), and 0 where there are none."""
+    return max(
+        (path.stat().st_mtime_ns for path in (folder / "_families").glob("*.yaml")), default=0
+    )
 
 
 def _head(path: Path) -> dict[str, Any]:
@@ -96,6 +110,9 @@ def _head(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"{path} is no spec: it has no `id:`.", "Take it out of the folder."
         )
+    if isinstance(document.get("extends"), str):
+        document = _extended(document, path)
+    deprecated = document.get("deprecated")
     operations = document.get("operations")
     declared: dict[str, Any] = operations if isinstance(operations, dict) else {}
     parts = [part for part in declared.values() if isinstance(part, dict)]
@@ -108,6 +125,7 @@ def _head(path: Path) -> dict[str, Any]:
         "category": str(document.get("category", "")),
         "kind": str(document.get("kind", "")),
         "docs": str(document.get("docs", "")),
+        "deprecated": str(deprecated.get("date", "")) if isinstance(deprecated, dict) else "",
         "operations": [str(name) for name in names],
         "batch_size": max(
             [int(part["batch"].get("rows") or 1) for part in batches]
@@ -119,6 +137,17 @@ def _head(path: Path) -> dict[str, Any]:
             for answer in answers
         ),
     }
+
+
+def _extended(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """With what the family says, if it can be read; the loader alone judges that too."""
+    from destinations.language.families import FamilyError, extended, family_file, load_family
+
+    try:
+        family = load_family(family_file(path, document["extends"]))
+    except FamilyError:
+        return document
+    return extended(document, family.value)
 
 
 def _cache_file(folder: Path) -> Path:

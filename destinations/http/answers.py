@@ -36,6 +36,8 @@ class Verdict:
     captures: dict[str, Any] = field(default_factory=dict)
     settled: bool = False
     """Nothing remains to be done for the rows: later steps are left out."""
+    gone: bool = False
+    """Nothing is known by the rows' remembered id any more."""
 
     @property
     def retries(self) -> bool:
@@ -141,6 +143,8 @@ def _ruled(rule: ErrorRule, document: Any, rows: pl.DataFrame, words: str) -> Ve
             return _refused(rows, words)
         case "retry":
             return Verdict(results_for(rows, Status.RETRY, words))
+        case "gone":
+            return Verdict(results_for(rows, Status.REJECTED, words), gone=True)
         case "auth":
             return _stopped(rows, f"The credentials were refused: {words}")
         case "abort":
@@ -214,8 +218,13 @@ def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
 
 def _captured(paths: Mapping[str, str], document: Any) -> tuple[dict[str, Any], str | None]:
     """What the paths find, and the first path that finds nothing."""
-    captures = {name: found(path, document) for name, path in paths.items()}
-    lacking = [paths[name] for name, value in captures.items() if value in (MISSING, None)]
+    captures = {name: found(path.removesuffix("?"), document) for name, path in paths.items()}
+    captures = {name: None if value is MISSING else value for name, value in captures.items()}
+    lacking = [
+        paths[name]
+        for name, value in captures.items()
+        if value is None and not paths[name].endswith("?")
+    ]
     return captures, lacking[0] if lacking else None
 
 

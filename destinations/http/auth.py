@@ -13,7 +13,18 @@ from urllib.parse import quote
 
 from destinations.errors import ConfigurationError
 from destinations.language.bodies import constant_text
-from destinations.language.logins import Basic, Bearer, HeaderKey, Hmac, QueryKey
+from destinations.language.logins import (
+    Basic,
+    Bearer,
+    HeaderKey,
+    Hmac,
+    Jwt,
+    Login,
+    OAuth1,
+    OAuth2,
+    QueryKey,
+    SigV4,
+)
 from destinations.language.requests import Request
 from destinations.language.spec import Spec
 
@@ -111,3 +122,21 @@ def authorizer_of(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
             if not key:
                 raise ConfigurationError(f"The signing key of {spec.name} ({secret}) is empty.")
             return Signature(spec.auth, key.encode())
+        case _:
+            raise ConfigurationError(f"The login '{spec.auth.type}' is not there yet.")
+
+
+def shown_login(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
+    """The login as a preview writes it: what only a run can know stands in angle brackets."""
+    match spec.auth:
+        case OAuth2(token=path) | Login(token=path):
+            name = path.rpartition(".")[2]
+            return Headers({spec.auth.header: spec.auth.value.replace("{token}", f"<{name}>")})
+        case Jwt():
+            return Headers({spec.auth.header: spec.auth.value.replace("{token}", "<jwt>")})
+        case OAuth1():
+            return Headers({"Authorization": "OAuth <signature>"})
+        case SigV4():
+            return Headers({"Authorization": "AWS4-HMAC-SHA256 <signature>"})
+        case _:
+            return authorizer_of(spec, settings)

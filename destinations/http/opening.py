@@ -35,7 +35,9 @@ def open_http(
     if connection.sandbox:
         given = for_sandbox(spec, given, hidden - set(target))
     settings = checked(spec, given, connection.name)
-    base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings)
+    base_url = (
+        f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings, {})
+    )
     login = authorizer_of(spec, settings)
     credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
     # Whatever somebody keeps out of the file is kept out of the records too (a webhook's URL).
@@ -55,10 +57,15 @@ def open_http(
     )
 
 
-def base_url_of(spec: Spec, settings: Mapping[str, Any]) -> str:
-    """The vendor's URL for these settings."""
+def base_url_of(spec: Spec, settings: Mapping[str, Any], login: Mapping[str, str]) -> str:
+    """The vendor's URL for these settings.
+
+    Args:
+        login: what the login's answer gave, by name.
+    """
     constants = {f"settings.{name}": value for name, value in settings.items()}
-    return constant_text(spec.base_url, constants) or ""
+    captured = {f"auth.{name}": value for name, value in login.items()}
+    return constant_text(spec.base_url, {**constants, **captured}) or ""
 
 
 def _limits_dir() -> Path:

@@ -11,13 +11,14 @@ import polars as pl
 
 from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID, Operation
 from destinations.errors import ConfigurationError
-from destinations.http.auth import authorizer_of
+from destinations.http.auth import shown_login
 from destinations.http.opening import base_url_of
 from destinations.http.session import joined
 from destinations.language.compile import Compiled
 from destinations.language.requests import Request
 from destinations.language.settings import example_settings
 from destinations.language.spec import DestinationField, Spec
+from destinations.language.steps import gives_id
 
 AUDIENCE = "loyal_customers"
 _PEOPLE = (
@@ -66,18 +67,33 @@ def rendered(spec: Spec, operation: Operation, rows: pl.DataFrame) -> Iterator[R
 
 def sample_captures(compiled: Compiled) -> dict[str, Any]:
     """Made-up ids in the place of what answers give: digits, which pass as text and as a number."""
-    return {
-        f"{template.step.name}.{name}": "1001"
+    names = [
+        f"{template.step.name}.{name}"
         for template in compiled.steps
-        for name in template.step.answer.capture
-    }
+        for captured in (
+            template.step.answer.capture,
+            *(rule.capture for rule in template.step.errors),
+        )
+        for name in captured
+    ]
+    names += [f"{t.step.name}.id" for t in compiled.steps if gives_id(t.step)]
+    return dict.fromkeys(names, "1001")
+
+
+def sample_login(spec: Spec) -> dict[str, str]:
+    """Made-up values in the place of what the login's answer gives for ``base_url``."""
+    whole = spec.base_url.startswith("{auth.")
+    hosts = getattr(spec.auth, "hosts", ())
+    host = hosts[0].replace("*", "example") if hosts else "example.com"
+    sample = f"https://{host}" if whole else "example"
+    return dict.fromkeys(getattr(spec.auth, "capture", {}), sample)
 
 
 def shown(spec: Spec, request: Request) -> dict[str, Any]:
     """A request with its login as one would write it down; secrets are placeholders."""
     settings = example_settings(spec)
-    ours = authorizer_of(spec, settings)(request)
-    url = joined(base_url_of(spec, settings), ours.path)
+    ours = shown_login(spec, settings)(request)
+    url = joined(base_url_of(spec, settings, sample_login(spec)), ours.path)
     query = urlsplit(url).query
     return {
         "method": ours.method,

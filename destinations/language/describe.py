@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from destinations.driver import Capabilities
-from destinations.language.spec import DestinationField, Setting, Spec
+from destinations.language.settings import is_found
+from destinations.language.spec import DestinationField, Spec
 
 
 def described(spec: Spec, capabilities: Capabilities, model: Any = None) -> dict[str, Any]:
@@ -22,9 +23,10 @@ def described(spec: Spec, capabilities: Capabilities, model: Any = None) -> dict
         "kind": spec.kind,
         "docs": spec.docs,
         "notes": spec.notes,
+        "deprecated": deprecation(spec),
         "settings": _model_settings(model)
         if model is not None
-        else {name: _setting(setting) for name, setting in spec.settings.items()},
+        else {name: _setting(spec, name) for name in spec.settings},
         "fields": {name: _field(field) for name, field in spec.fields.items()},
         "other_fields": spec.other_fields,
         "operations": {
@@ -41,8 +43,18 @@ def described(spec: Spec, capabilities: Capabilities, model: Any = None) -> dict
     }
 
 
-def _setting(setting: Setting) -> str:
+def deprecation(spec: Spec) -> str:
+    """When the vendor takes the API away, and what to use instead; empty where nobody said so."""
+    if spec.deprecated is None:
+        return ""
+    successor = f"; use {spec.deprecated.successor}" if spec.deprecated.successor else ""
+    return f"{spec.name} ends on {spec.deprecated.date}{successor} ({spec.deprecated.docs})"
+
+
+def _setting(spec: Spec, name: str) -> str:
+    setting = spec.settings[name]
     marks = [
+        "found by the audience's name, or created, where not given" if is_found(spec, name) else "",
         "secret" if setting.secret else "",
         "" if setting.required and setting.default is None else "optional",
         f"default {setting.default}" if setting.default is not None else "",

@@ -6,14 +6,17 @@ import difflib
 import re
 import typing
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from destinations.errors import ConfigurationError
+from destinations.language.broken import Broken
+from destinations.language.families import FamilyError, extended, family_file, load_family
 from destinations.language.marks import Marked, MarkedError, read
-from destinations.language.rules import Broken, broken_rules
+from destinations.language.rules import broken_rules
 from destinations.language.spec import Spec
 
 SHOWN = 5
@@ -50,15 +53,18 @@ def load_spec_file(path: Path) -> Spec:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(path.name, [(1, Broken((), f"cannot be read: {error}"))]) from None
-    spec = load_spec_text(text, path.name)
+    spec = load_spec_text(text, path.name, path)
     if spec.id != path.stem:
         fix = f"Rename the file to {spec.id}.yaml, or write `id: {path.stem}`."
         raise SpecError(path.name, [(1, Broken(("id",), f"the id is '{spec.id}'", fix))])
     return spec
 
 
-def load_spec_text(text: str, origin: str) -> Spec:
+def load_spec_text(text: str, origin: str, path: Path | None = None) -> Spec:
     """Read a spec from text; ``origin`` names it in errors.
+
+    Args:
+        path: where it stands, by which its family is found.
 
     Raises:
         SpecError: it cannot be used.
@@ -70,17 +76,53 @@ def load_spec_text(text: str, origin: str) -> Spec:
     if not isinstance(marked.value, dict):
         raise SpecError(origin, [(1, Broken((), "a spec is a mapping that starts with `id:`"))])
     problems = _keys_in_clear(text)
+    document, family = _with_family(marked, origin, path)
     try:
-        spec = Spec.model_validate(marked.value)
+        spec = Spec.model_validate(document)
     except ValidationError as error:
         problems += [_described(detail, marked) for detail in error.errors()]
-        raise SpecError(origin, problems) from None
+        raise SpecError(origin, _located(problems, marked, family)) from None
     except RecursionError:
         raise SpecError(origin, [(1, Broken((), "nested too deep"))]) from None
     problems += [(marked.line(broken.path), broken) for broken in broken_rules(spec)]
     if problems:
-        raise SpecError(origin, problems)
+        raise SpecError(origin, _located(problems, marked, family))
     return spec
+
+
+def _with_family(
+    marked: Marked, origin: str, path: Path | None
+) -> tuple[dict[str, Any], Marked | None]:
+    name = marked.value.get("extends")
+    if name is None:
+        return marked.value, None
+    line = marked.line(("extends",))
+    if path is None or not re.fullmatch(r"[a-z0-9][a-z0-9_]*", str(name)):
+        raise SpecError(origin, [(line, Broken(("extends",), f"'{name}' is no family"))])
+    try:
+        family = load_family(family_file(path, str(name)))
+    except FamilyError as error:
+        message = f"{error.path.parent.name}/{error.path.name}:{error.line}: {error.message}"
+        raise SpecError(origin, [(line, Broken(("extends",), message))]) from None
+    return extended(marked.value, family.value), family
+
+
+def _located(
+    problems: list[tuple[int, Broken]], own: Marked, family: Marked | None
+) -> list[tuple[int, Broken]]:
+    """Problems of what a family brought are told with the family's own line."""
+    if family is None:
+        return problems
+    located = []
+    for line, broken in problems:
+        if broken.path and not own.has(broken.path[:2]) and family.has(broken.path[:2]):
+            there = f"(line {family.line(broken.path)} of its family)"
+            located.append(
+                (own.line(("extends",)), replace(broken, message=f"{broken.message} {there}"))
+            )
+        else:
+            located.append((line, broken))
+    return located
 
 
 def did_you_mean(wrong: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -50,10 +50,18 @@ class Answer(Part):
     batch without row detail."""
     refused_count: str | None = None
     """Dotted path of the number of rows not taken; more than 0 likewise."""
+    at: str | None = None
+    """Dotted path of a list in which ``match`` finds the row's element; ``id`` and ``capture``
+    are then paths in that element (one row per request only)."""
+    match: dict[str, str] = {}
+    """Dotted paths in an element, with the values it must have: ``{email: "{email}"}``; without
+    any the list's first element. Text is compared as it stands, e-mail fields in any case."""
     capture: dict[str, str] = {}
-    """Name -> dotted path of a value that later steps use, for all rows of the request."""
+    """Name -> dotted path of a value that later steps use, for all rows of the request; it must
+    be there, unless the path ends in ``?``."""
     id: str | None = None
-    """Dotted path of the destination's own id of the row (one row per request only)."""
+    """Dotted path of the destination's own id of the row (one row per request only): from then
+    on ``{remote_id}`` and ``{<step>.id}``. It must be there, unless the path ends in ``?``."""
 
 
 class ErrorRule(Part):
@@ -66,11 +74,12 @@ class ErrorRule(Part):
     """Statuses it is for; empty for any."""
     body: dict[str, Any] = {}
     """Dotted paths that must have these values for the rule to fit (as in ``answer``)."""
-    means: Literal["reject", "retry", "auth", "abort", "accept", "done"]
+    means: Literal["reject", "retry", "auth", "abort", "accept", "done", "gone"]
     """``reject`` the row (or, for a batch, find the guilty rows), ``retry`` later, ``auth``: the
     credentials are wrong, ``abort``: nothing can succeed on this connection, ``accept``: what was
     asked already is so (409 on a creation; later steps follow), ``done``: nothing remains to be
-    done for the row (404 on a removal; later steps are left out)."""
+    done for the row (404 on a removal; later steps are left out), ``gone``: nothing is known by the
+    remembered ``{remote_id}`` any more (the row goes through the steps again without it, once)."""
     capture: dict[str, str] = {}
     """With ``accept``: what later steps need, found in this answer (the id in a conflict)."""
 

@@ -29,7 +29,7 @@ def checked(
         if name in unseen:
             continue
         if value in (None, ""):
-            if setting.required:
+            if setting.required and not is_found(spec, name):
                 raise ConfigurationError(
                     f"Connection '{connection}': setting '{name}' is missing ({setting.description}).",
                     f"Add `{name}: {_example(setting)}`.",
@@ -40,6 +40,11 @@ def checked(
         # Ids are digits that YAML reads as numbers; a vendor wants the text.
         values[name] = value if value is None or isinstance(value, bool | str) else str(value)
     return values
+
+
+def is_found(spec: Spec, setting: str) -> bool:
+    """Whether the setting's value is found at the vendor where the connection gives none."""
+    return spec.audience is not None and spec.audience.setting == setting
 
 
 def refuse_unknown(
@@ -79,7 +84,8 @@ def for_sandbox(
     hidden = set(from_environment)
     secrets = {name: f"sandbox-{name}" for name, s in spec.settings.items() if s.secret}
     plain = {name: value for name, value in given.items() if name not in hidden}
-    return {**example_settings(spec), **plain, **secrets}
+    examples = {n: value for n, value in example_settings(spec).items() if not is_found(spec, n)}
+    return {**examples, **plain, **secrets}
 
 
 def example_settings(spec: Spec) -> dict[str, Any]:

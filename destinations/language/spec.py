@@ -11,7 +11,9 @@ stand in :mod:`destinations.language.template`):
 ``{field}``             the row's mapped field of that name (normalised and hashed as declared)
 ``{settings.x}``        a setting of the connection
 ``{<step>.<capture>}``  a value captured from an earlier step's answer for the same request
-``{remote_id}``         the id this destination returned for the row in an earlier run
+``{<step>.id}``         the id that an earlier step's answer gave the row
+``{remote_id}``         the id this destination returned for the row, in an earlier step or run
+``{auth.<capture>}``    a value of the login's answer; in ``base_url`` alone
 ``{custom}``            an object of all mapped fields that ``fields`` does not declare
 ``{fields}``            an object of all mapped fields
 ``{meta.key}``          the sync's key of the row; ``{meta.id}`` the id of this change of it, the same when
@@ -35,7 +37,7 @@ from destinations.driver import Operation
 from destinations.language.logins import Auth
 from destinations.language.part import Part
 from destinations.language.replies import ErrorRule, RetryAfter
-from destinations.language.steps import OperationSpec, Step
+from destinations.language.steps import AudienceSpec, OperationSpec, Step
 
 
 class Setting(Part):
@@ -111,6 +113,16 @@ class WorkedExample(Part):
     """One per row."""
 
 
+class Deprecation(Part):
+    """The vendor takes this API away."""
+
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    """The last day, or the first without it: from then on ``check`` finds a problem."""
+    docs: str
+    successor: str | None = None
+    """Id of the destination to use instead."""
+
+
 class Spec(Part):
     """One destination. Specs with ``adapter`` name Python code instead of requests."""
 
@@ -123,6 +135,11 @@ class Spec(Part):
     docs: str
     """The vendor's page on this API."""
     notes: str = ""
+    deprecated: Deprecation | None = None
+    extends: str | None = None
+    """A family, ``_families/<name>.yaml`` in the same catalog, whose keys this spec takes over:
+    ``settings``, ``fields``, ``operations`` and ``headers`` name by name (null leaves one out),
+    every other key as a whole."""
     settings: dict[str, Setting] = {}
 
     # Code adapters
@@ -140,6 +157,7 @@ class Spec(Part):
     # HTTP
     base_url: str = ""
     auth: Auth | None = None
+    audience: AudienceSpec | None = None
     headers: dict[str, str] = {}
     fields: dict[str, DestinationField] = {}
     other_fields: bool = True

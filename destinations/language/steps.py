@@ -10,9 +10,35 @@ from destinations.language.part import Part
 from destinations.language.replies import Answer, ErrorRule
 
 
+class Pages(Part):
+    """How a GET goes on to the next page of its list (``answer.at``): until ``answer.match`` has
+    found its element, or the list is empty. Exactly one of ``next``, ``page`` and ``offset``.
+    """
+
+    next: str | None = None
+    """Dotted path in the answer of what names the next page; the last page has none."""
+    query: str | None = None
+    """The query parameter that takes it."""
+    url: bool = False
+    """It is a whole URL, of the same host."""
+    page: str | None = None
+    """The query parameter that takes the page's number."""
+    first: int = 1
+    """The first page's number."""
+    offset: str | None = None
+    """The query parameter that takes the number of elements before the page."""
+    size: int = Field(default=0, ge=0)
+    """Elements of a page, with ``offset``."""
+
+
 class Step(Part):
     """One request. ``request`` is the method and the path: ``POST /v1/contacts/{email}``."""
 
+    when: str | None = None
+    """Made only for rows where this is known: a field, ``remote_id``, or ``<step>.<capture>``."""
+    unless: str | None = None
+    """Made only for rows where this is not known."""
+    pages: Pages | None = None
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
     request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE) /\S*$")
     query: dict[str, str] = {}
@@ -39,7 +65,8 @@ class OperationSpec(Step):
     """What the destination does for one operation: one request, or ``steps``.
 
     ``request`` and ``steps`` exclude each other. With steps every row runs through them in
-    order; a row counts as accepted when the last one accepted it.
+    order, but for those whose ``when`` or ``unless`` leaves the row out; a row counts as accepted
+    when the last one accepted it.
     """
 
     request: str = Field(default="", pattern=r"^$|^(GET|POST|PUT|PATCH|DELETE) /\S*$")
@@ -51,3 +78,20 @@ class OperationSpec(Step):
     """In plain words what it does at the vendor, where the name alone might mislead."""
     idempotent: bool = True
     """Whether sending it twice leaves the vendor as sending it once."""
+
+
+class AudienceSpec(Part):
+    """An audience at the vendor that is found by name, and created where there is none.
+
+    ``setting`` then need not be given: the id found is kept in the state folder.
+    """
+
+    setting: str
+    """The setting that holds the audience's id, where a connection gives it."""
+    find: Step | None = None
+    create: Step | None = None
+
+
+def gives_id(step: Step) -> bool:
+    """Whether the step's answer gives rows the destination's own id."""
+    return bool(step.answer.id or (step.answer.accepted and step.answer.accepted.id))

@@ -16,7 +16,18 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from destinations.language.logins import Basic, Bearer, HeaderKey, Hmac, QueryKey
+from destinations.language.logins import (
+    Basic,
+    Bearer,
+    HeaderKey,
+    Hmac,
+    Jwt,
+    Login,
+    OAuth1,
+    OAuth2,
+    QueryKey,
+    SigV4,
+)
 from destinations.language.spec import DestinationField, Spec
 from destinations.language.template import FIELDS, SETTINGS, Placeholder, Text, parse_text
 from destinations.sandbox.inversion import Row
@@ -58,6 +69,8 @@ def login_problem(
         return _credential_problem(
             f"the header {auth.name}", headers.get(auth.name.lower()), auth.value, known
         )
+    if not isinstance(auth, Bearer | Basic):
+        return _presence_problem(auth, headers)
     scheme = "Bearer" if isinstance(auth, Bearer) else "Basic"
     given = headers.get("authorization")
     if given is None or not given.startswith(f"{scheme} ") or not given[len(scheme) + 1 :].strip():
@@ -161,6 +174,13 @@ def _credential_problem(where: str, given: str | None, template: str, known: Kno
         if allowed is not None and value not in allowed:
             return f"{where}: the credentials are wrong"
     return None
+
+
+def _presence_problem(
+    auth: OAuth2 | Login | Jwt | OAuth1 | SigV4, headers: Mapping[str, str]
+) -> str | None:
+    name = "Authorization" if isinstance(auth, OAuth1 | SigV4) else auth.header
+    return None if headers.get(name.lower()) else f"the header {name} is missing"
 
 
 def _signature_problem(
