@@ -34,6 +34,7 @@ from destinations.language.template import (
     Array,
     Constant,
     Each,
+    File,
     Function,
     Member,
     Node,
@@ -95,6 +96,8 @@ class Writer:
                 return _wrapped("[", self.document(node.item), "]")
             case Object():
                 return _wrapped("{", self._members(node), "}")
+            case File():
+                raise TypeError("a file stands in a multipart body alone")
 
     def text(self, node: Scalar) -> pl.Expr:
         """The node as plain text (paths, headers, form values); null where a part is null."""
@@ -142,7 +145,7 @@ class Writer:
             if isinstance(member, Spread):
                 pairs += [
                     _pair(pl.lit(key), self._or_empty(self._form_text(item, member.value)))
-                    for key, item in self._entries(member.value, self._literal_keys(node))
+                    for key, item in self.entries(member.value, self.literal_keys(node))
                 ]
             else:
                 pairs.append(_pair(self.text(member.key), self._form_value(member.value)))
@@ -179,7 +182,7 @@ class Writer:
         parts: list[pl.Expr] = []
         for member in node.members:
             if isinstance(member, Spread):
-                parts += self._mapped_members(member.value, self._literal_keys(node))
+                parts += self._mapped_members(member.value, self.literal_keys(node))
             else:
                 parts.append(self._member(member))
         return _joined(parts, self.nulls == "drop")
@@ -191,7 +194,7 @@ class Writer:
             key = pl.concat_str(quoted(self.text(member.key)), pl.lit(":"))
         return pl.concat_str(key, self.json(member.value))
 
-    def _literal_keys(self, node: Object) -> frozenset[str]:
+    def literal_keys(self, node: Object) -> frozenset[str]:
         """Keys that are the same in every row: a spread does not repeat them."""
         keys = [member.key for member in node.members if isinstance(member, Member)]
         return frozenset(
@@ -200,7 +203,7 @@ class Writer:
             if all(self.scope.is_constant(p.name) for p in placeholders(key))
         )
 
-    def _entries(self, placeholder: Placeholder, taken: frozenset[str]) -> list[tuple[str, Value]]:
+    def entries(self, placeholder: Placeholder, taken: frozenset[str]) -> list[tuple[str, Value]]:
         """Keys and values of ``{fields}`` or ``{custom}``, but for keys that stand beside a spread."""
         names = self.scope.fields if placeholder.name == FIELDS else self.scope.custom
         pattern = next((f.argument for f in placeholder.functions if f.name == "keys"), None) or "*"
@@ -213,7 +216,7 @@ class Writer:
                 pl.lit(json.dumps(key) + ":"),
                 self._filled(fragment(_object_value(found, placeholder.functions))),
             )
-            for key, found in self._entries(placeholder, taken)
+            for key, found in self.entries(placeholder, taken)
         ]
 
     def _mapped_object(self, placeholder: Placeholder) -> pl.Expr:
@@ -237,7 +240,7 @@ class Writer:
                 self._filled(fragment(_object_value(found, placeholder.functions))),
                 pl.lit("}"),
             )
-            for key, found in self._entries(placeholder, frozenset())
+            for key, found in self.entries(placeholder, frozenset())
         ]
         return _wrapped("[", _joined(elements, self.nulls == "drop"), "]")
 

@@ -12,11 +12,21 @@ import polars as pl
 from destinations.driver import HASH, ID, KEY, Operation, delivery_id
 from destinations.language.bodies import Writer
 from destinations.language.normalise import prepare
-from destinations.language.requests import DELIVERY, Request, StepTemplate, each_row, in_batches
+from destinations.language.requests import (
+    DELIVERY,
+    Request,
+    StepTemplate,
+    each_row,
+    in_batches,
+    parted,
+)
 from destinations.language.spec import Spec
 from destinations.language.steps import Batch, OperationSpec, Step
+from destinations.language.template import META, SETTINGS
 from destinations.language.values import Scope, sha256
 
+UNKNOWN = "0" * 64
+"""What an answer will give, where only the length of a body matters: few ids are longer."""
 CHUNK = 50_000
 """Rows rendered at once: enough for Polars to be quick, few enough to be held."""
 
@@ -44,6 +54,9 @@ def request_without_rows(spec: Spec, step: Step, settings: Mapping[str, Any]) ->
 class Compiled:
     """One operation for one connection; templates are parsed once.
 
+    Of several steps the first whose body has ``each`` carries the rows of a batch: by it they are
+    parted (``batch.rows``, ``batch.bytes``).
+
     Args:
         settings: the connection's settings, resolved, defaults filled in.
         audience: its name, for ``{meta.audience}``.
@@ -61,6 +74,9 @@ class Compiled:
         self._fields = spec.fields
         self._constants = {f"settings.{name}": value for name, value in settings.items()}
         self._constants["meta.audience"] = audience
+        carrying = [position for position, step in enumerate(self.steps) if step.carries]
+        self.carrier = carrying[0] if self.declaration.batch and carrying else 0
+        """The position of the step that carries the rows."""
         self._uses_delivery = any(
             found.name == "meta.delivery" for step in self.steps for _, found in step.placeholders()
         )
@@ -79,8 +95,11 @@ class Compiled:
                     continue
                 if batch is None:
                     yield from self._one_each(chunk)
-                else:
+                elif self.carrier == 0:
                     yield from self._in_batches(self.steps[0], chunk, batch)
+                else:
+                    for part in self._parted(chunk, batch):
+                        yield Rendered(part, self.following(0, part, {}))
 
     def following(self, position: int, rows: pl.DataFrame, captures: Mapping[str, Any]) -> Request:
         """A later step's request for the rows of one delivery.
@@ -91,6 +110,25 @@ class Compiled:
         whole = Batch(rows=rows.height, docs="")
         (rendered,) = self._in_batches(self.steps[position], rows, whole, captures)
         return rendered.request
+
+    def _parted(self, rows: pl.DataFrame, batch: Batch) -> Iterator[pl.DataFrame]:
+        """Rows as the carrying step takes them, which cannot be written yet: it needs captures."""
+        if batch.bytes is None:
+            yield from rows.iter_slices(batch.rows)
+            return
+        template, frame = self.steps[self.carrier], self._named(rows)
+        unknown = dict.fromkeys(self._captured(), UNKNOWN)
+        writer = self._writer(frame, {"meta.delivery": DELIVERY, **unknown})
+        for start, end in parted(template, frame, writer, rows=batch.rows, size=batch.bytes):
+            yield rows.slice(start, end - start)
+
+    def _captured(self) -> list[str]:
+        return [
+            found.name
+            for step in self.steps
+            for _, found in step.placeholders()
+            if found.scope not in (None, SETTINGS, META)
+        ]
 
     def _groups(self, rows: pl.DataFrame, batch: Batch | None) -> list[pl.DataFrame]:
         by = [name for name in (batch.group_by if batch else ()) if name in rows.columns]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from destinations.errors import ConfigurationError
 from destinations.language.broken import Broken
@@ -178,10 +179,14 @@ def _known_keys(path: tuple[Any, ...]) -> set[str]:
     """The keys that the model takes at a place of the spec."""
     models: list[type[BaseModel]] = [Spec]
     for name in path:
-        fields = [model.model_fields.get(str(name)) for model in models]
+        fields = [_fields_of(model).get(str(name)) for model in models]
         below = [model for field in fields if field for model in _models_in(field.annotation)]
         models = below or models  # a key of a dict, a position, or the name of a variant
-    return {name for model in models for name in model.model_fields}
+    return {name for model in models for name in _fields_of(model)}
+
+
+def _fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -8,8 +8,11 @@ Rules and where they stand:
 
 - e-mail: trimmed, lower case
   (https://developers.facebook.com/documentation/ads-commerce/marketing-api/audiences/guides/custom-audiences)
-- e-mail for Google: also without the full stops before gmail.com and googlemail.com
-  (https://developers.google.com/google-ads/api/docs/conversions/enhance-conversions)
+- e-mail for Google: also without the full stops, and without ``+`` and what follows it, before
+  gmail.com and googlemail.com
+  (https://developers.google.com/data-manager/api/devguides/concepts/formatting)
+- e-mail for UID2: the same before gmail.com alone
+  (https://unifiedid.com/docs/getting-started/gs-normalization-encoding)
 - telephone: E.164 (Google), or its digits with country code and without ``+`` (Meta)
 - names, city, state, postal code, country, birth date, gender: Meta's page above
 """
@@ -23,9 +26,19 @@ import polars as pl
 
 from destinations.driver import META_COLUMNS
 from destinations.language.spec import DestinationField
-from destinations.language.values import Value, md5, sha256, text, truth_value
+from destinations.language.values import Value, md5, sha1, sha256, text, truth_value
 
-_DIGESTS = {"sha256": r"^[0-9a-fA-F]{64}$", "md5": r"^[0-9a-fA-F]{32}$"}
+_DIGESTS = {
+    "sha256": r"^[0-9a-fA-F]{64}$",
+    "sha1": r"^[0-9a-fA-F]{40}$",
+    "md5": r"^[0-9a-fA-F]{32}$",
+}
+_BASE64 = {
+    "sha256": r"^[A-Za-z0-9+/]{43}=$",
+    "sha1": r"^[A-Za-z0-9+/]{27}=$",
+    "md5": r"^[A-Za-z0-9+/]{22}==$",
+}
+_FUNCTIONS = {"sha256": sha256, "sha1": sha1, "md5": md5}
 
 
 def prepare(
@@ -51,11 +64,23 @@ def prepared(found: Value, field: DestinationField, *, hashed: bool = True) -> p
     if field.hash is None:
         return normal
     digest = plain.str.strip_chars()
-    already = digest.str.contains(_DIGESTS[field.hash])
+    hexed = digest.str.contains(_DIGESTS[field.hash])
+    encoded = digest.str.contains(_BASE64[field.hash])
     if not hashed:
-        return pl.when(already).then(digest).otherwise(normal)
-    function = sha256 if field.hash == "sha256" else md5
-    return pl.when(already).then(digest.str.to_lowercase()).otherwise(function(normal))
+        return pl.when(hexed | encoded).then(digest).otherwise(normal)
+    if field.hash_encoding == "base64":
+        return (
+            pl.when(encoded)
+            .then(digest)
+            .when(hexed)
+            .then(_as_base64(digest.str.to_lowercase()))
+            .otherwise(_as_base64(_FUNCTIONS[field.hash](normal)))
+        )
+    return pl.when(hexed).then(digest.str.to_lowercase()).otherwise(_FUNCTIONS[field.hash](normal))
+
+
+def _as_base64(digest: pl.Expr) -> pl.Expr:
+    return digest.str.decode("hex", strict=False).bin.encode("base64")
 
 
 def normalised(expr: pl.Expr, name: str) -> pl.Expr:
@@ -96,14 +121,20 @@ def _email(expr: pl.Expr) -> pl.Expr:
 
 
 def _email_gmail(expr: pl.Expr) -> pl.Expr:
+    return _plain_mailbox(expr, r"@(gmail|googlemail)\.com$")
+
+
+def _uid2(expr: pl.Expr) -> pl.Expr:
+    return _plain_mailbox(expr, r"@gmail\.com$")
+
+
+def _plain_mailbox(expr: pl.Expr, domains: str) -> pl.Expr:
+    """Addresses of these domains without full stops, and without ``+`` and what follows it."""
     address = _email(expr)
-    local = address.str.extract(r"^([^@]+)@").str.replace_all(".", "", literal=True)
-    domain = address.str.extract(r"@(.+)$")
-    return (
-        pl.when(domain.is_in(["gmail.com", "googlemail.com"]))
-        .then(pl.concat_str(local, pl.lit("@"), domain))
-        .otherwise(address)
-    )
+    local = address.str.extract(r"^([^@+]*)").str.replace_all(".", "", literal=True)
+    domain = address.str.extract(r"(@.+)$")
+    plain = pl.when(local != "").then(pl.concat_str(local, domain))
+    return pl.when(address.str.contains(domains)).then(plain).otherwise(address)
 
 
 def _phone_e164(expr: pl.Expr) -> pl.Expr:
@@ -184,4 +215,5 @@ NORMALISERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "gender": _gender,
     "birth_date": _birth_date,
     "maid": _lower,
+    "uid2": _uid2,
 }

@@ -39,6 +39,8 @@ class Answer(Part):
     A row that an ``accepted`` list should name and does not is in doubt, never delivered.
     """
 
+    format: Literal["json", "csv", "xml", "ndjson", "text"] = "json"
+    """How a successful answer is read (:mod:`destinations.http.documents`); errors may be JSON too."""
     status: tuple[int, ...] = (200,)
     body: dict[str, Any] = {}
     """Dotted paths that must have these values, else the whole answer is an error

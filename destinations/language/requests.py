@@ -7,6 +7,8 @@ the size of every body is known before it is made.
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,9 +19,12 @@ import polars as pl
 
 from destinations.driver import KEY
 from destinations.language.bodies import Writer
+from destinations.language.encodings import BOUNDARY, CONTENT_TYPES, Carrier, body_text, carriers
 from destinations.language.steps import Step
 from destinations.language.template import (
+    Constant,
     Each,
+    Member,
     Node,
     Object,
     Placeholder,
@@ -27,18 +32,13 @@ from destinations.language.template import (
     TemplateError,
     each_nodes,
     parse_body,
+    parse_parts,
     parse_text,
     placeholders,
 )
-from destinations.language.values import url_escaped
 
-CONTENT_TYPES = {
-    "json": "application/json",
-    "form": "application/x-www-form-urlencoded",
-    "ndjson": "application/x-ndjson",
-}
-_BETWEEN = {"json": b",", "form": b"%2C", "ndjson": b"\n"}
 _HEADER = "header:"
+GZIP_LEVEL = 6
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,18 @@ class Request:
 
     method: str
     path: str
-    """Below the base URL, its query included."""
+    """Below the base URL, its query included; a whole URL where ``elsewhere``."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    elsewhere: bool = False
+    """``path`` is a URL that an answer gave: no login is sent there."""
+
+    @property
+    def plain_body(self) -> bytes | None:
+        """The body before it was compressed."""
+        if self.body is not None and self.headers.get("Content-Encoding") == "gzip":
+            return gzip.decompress(self.body)
+        return self.body
 
 
 @dataclass(frozen=True)
@@ -70,20 +79,25 @@ class StepTemplate:
         return cls(
             step,
             method,
-            _parsed(path, "request"),
+            _parsed(path, "request") if step.url is None else _parsed(step.url, "url"),
             tuple((_parsed(k, "query", k), _parsed(v, "query", k)) for k, v in step.query.items()),
             tuple((k, _parsed(v, "headers", k)) for k, v in {**headers, **step.headers}.items()),
-            None if step.body is None else parse_body(step.body, ("body",)),
+            _parsed_body(step),
         )
 
     @cached_property
     def eaches(self) -> list[Each]:
         return [] if self.body is None else each_nodes(self.body)
 
+    @property
+    def carries(self) -> bool:
+        """Whether the rows of a batch stand in its body."""
+        return bool(self.eaches)
+
     def placeholders(self) -> Iterator[tuple[str, Placeholder]]:
         """Every placeholder with the part of the step it stands in."""
         for found in placeholders(self.path):
-            yield "request", found
+            yield "request" if self.step.url is None else "url", found
         for pair in self.query:
             for scalar in pair:
                 for found in placeholders(scalar):
@@ -100,7 +114,8 @@ def each_row(template: StepTemplate, frame: pl.DataFrame, writer: Writer) -> Ite
     """One request for every row of ``frame`` (fields prepared), in order."""
     written = frame.select(pl.col(KEY).alias("key"), **_parts(template, writer))
     for row in written.drop("key").iter_rows(named=True):
-        yield _request(template, row)
+        body = None if row["body"] is None else row["body"].encode()
+        yield _sealed(_request(template, row, body), template.step)
 
 
 def in_batches(
@@ -121,41 +136,57 @@ def in_batches(
         delivery: gives ``{meta.delivery}`` for a range of rows, where the templates use it;
             the writer's scope then holds :data:`DELIVERY` in its place.
     """
-    encoding = template.step.encoding
-    marks = [secrets.token_hex(16) for _ in template.eaches]
-    mark_of = {id(each): mark for each, mark in zip(template.eaches, marks, strict=True)}
-    brackets = "{}" if encoding == "ndjson" else "[{}]"
-    outside = replace(writer, each=lambda each: pl.lit(brackets.format(mark_of[id(each)])))
-    around = frame.head(1).select(pl.col(KEY).alias("key"), **_parts(template, outside))
-    (row,) = around.drop("key").iter_rows(named=True)
-    pieces = _split(row["body"] or "", marks)
-    columns = [_Fragments(frame, each, writer, encoding) for each in template.eaches]
-    spare = None if size is None else size - sum(len(piece.encode()) for piece in pieces)
-    for start, end in _cuts(columns, frame.height, rows, spare):
+    row, pieces, columns = _frame(template, frame, writer)
+    for start, end in _cuts(columns, frame.height, rows, _spare(pieces, size)):
         parts = [pieces[0].encode()]
         for column, piece in zip(columns, pieces[1:], strict=True):
             parts += (column.cut(start, end), piece.encode())
-        request = _request(template, {**row, "body": None})
-        if row["body"] is not None:
-            request = replace(request, body=b"".join(parts))
+        body = None if row["body"] is None else b"".join(parts)
+        request = _request(template, row, body)
         if delivery is not None:
             request = _delivered(request, delivery(start, end))
-        yield start, end - start, request
+        yield start, end - start, _sealed(request, template.step)
 
 
 DELIVERY = secrets.token_hex(16)
 """Stands for ``{meta.delivery}`` while a chunk is rendered; as long as the real one."""
 
 
+def parted(
+    template: StepTemplate, frame: pl.DataFrame, writer: Writer, *, rows: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Start and end of the batches that :func:`in_batches` would write."""
+    _, pieces, columns = _frame(template, frame, writer)
+    return _cuts(columns, frame.height, rows, _spare(pieces, size))
+
+
+def _frame(
+    template: StepTemplate, frame: pl.DataFrame, writer: Writer
+) -> tuple[dict[str, str | None], list[str], list[_Fragments]]:
+    """What stands around the rows, cut where they stand, and the rows' own text."""
+    carried = [] if template.body is None else carriers(template.body, template.step)
+    marks = [secrets.token_hex(16) for _ in carried]
+    mark_of = {
+        id(one.each): one.brackets.format(mark) for one, mark in zip(carried, marks, strict=True)
+    }
+    outside = replace(writer, each=lambda each: pl.lit(mark_of[id(each)]))
+    around = frame.head(1).select(pl.col(KEY).alias("key"), **_parts(template, outside))
+    (row,) = around.drop("key").iter_rows(named=True)
+    pieces = _split(row["body"] or "", marks)
+    return row, pieces, [_Fragments(frame, carrier, writer) for carrier in carried]
+
+
+def _spare(pieces: list[str], size: int | None) -> int | None:
+    """The bytes that rows may have of a body of ``size``."""
+    return None if size is None else size - sum(len(piece.encode()) for piece in pieces)
+
+
 class _Fragments:
     """What ``each`` writes for every row, as one buffer with offsets."""
 
-    def __init__(self, frame: pl.DataFrame, each: Each, writer: Writer, encoding: str) -> None:
-        between = _BETWEEN[encoding]
-        fragment = writer.lines(each.item) if encoding == "ndjson" else writer.document(each.item)
-        if encoding == "form":
-            fragment = url_escaped(fragment)
-        ended = pl.concat_str(fragment, pl.lit(between.decode()))
+    def __init__(self, frame: pl.DataFrame, carrier: Carrier, writer: Writer) -> None:
+        between = carrier.between
+        ended = pl.concat_str(carrier.fragment(writer), pl.lit(between.decode()))
         column = frame.select(pl.col(KEY), fragment=ended)["fragment"]
         buffers = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
         self.ends = np.frombuffer(buffers[1], dtype=np.int64, count=frame.height + 1)
@@ -182,35 +213,21 @@ def _cuts(
 
 def _parts(template: StepTemplate, writer: Writer) -> dict[str, pl.Expr]:
     """Path, query, body and headers as columns."""
-    parts = {"path": writer.path(template.path), "query": writer.query(template.query)}
+    elsewhere = template.step.url is not None
+    path = writer.text(template.path) if elsewhere else writer.path(template.path)
+    parts = {"path": path, "query": writer.query(template.query)}
     for name, scalar in template.headers:
         parts[_HEADER + name] = writer.text(scalar)
-    parts["body"] = _body(template, writer)
+    parts["body"] = (
+        pl.lit(None, dtype=pl.String)
+        if template.body is None
+        else body_text(template.body, template.step, writer)
+    )
     return parts
 
 
-def _body(template: StepTemplate, writer: Writer) -> pl.Expr:
-    body, encoding = template.body, template.step.encoding
-    if body is None:
-        return pl.lit(None, dtype=pl.String)
-    if encoding == "form":
-        if not isinstance(body, Object):
-            raise TemplateError("a form body is a mapping of names and values", ("body",))
-        return writer.form(body)
-    if encoding == "ndjson":
-        inner = (
-            writer.json(body) if isinstance(body, Each) and writer.each else _lines(body, writer)
-        )
-        return pl.concat_str(inner, pl.lit("\n"))
-    return writer.document(body)
-
-
-def _lines(body: Node, writer: Writer) -> pl.Expr:
-    return writer.lines(body.item if isinstance(body, Each) else body)
-
-
-def _request(template: StepTemplate, row: Mapping[str, str | None]) -> Request:
-    query, body = row["query"], row["body"]
+def _request(template: StepTemplate, row: Mapping[str, str | None], body: bytes | None) -> Request:
+    query, path = row["query"], str(row["path"])
     headers = {
         name.removeprefix(_HEADER): text
         for name, text in row.items()
@@ -218,22 +235,41 @@ def _request(template: StepTemplate, row: Mapping[str, str | None]) -> Request:
     }
     if template.body is not None:
         headers.setdefault("Content-Type", CONTENT_TYPES[template.step.encoding])
-    return Request(
-        template.method,
-        f"{row['path']}?{query}" if query else str(row["path"]),
-        headers,
-        None if body is None else body.encode(),
-    )
+    if query:
+        path += f"{'&' if '?' in path else '?'}{query}"
+    return Request(template.method, path, headers, body, template.step.url is not None)
+
+
+def _sealed(request: Request, step: Step) -> Request:
+    """The request with its body's boundary put in, and compressed where the step says so.
+
+    The boundary is a digest of the body, so it cannot occur in it, and the same body has the same.
+    """
+    body = request.body
+    if body is None:
+        return request
+    headers = dict(request.headers)
+    if step.encoding == "multipart":
+        pieces = body.split(BOUNDARY.encode())
+        digest = hashlib.sha256()
+        for piece in pieces:
+            digest.update(piece)
+        boundary = digest.hexdigest()[:32]
+        body = boundary.encode().join(pieces)
+        headers["Content-Type"] = f"{headers['Content-Type']}; boundary={boundary}"
+    if step.gzip:
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    return replace(request, headers=headers, body=body)
 
 
 def _delivered(request: Request, delivery: str) -> Request:
-    return Request(
-        request.method,
-        request.path.replace(DELIVERY, delivery),
-        {name: text.replace(DELIVERY, delivery) for name, text in request.headers.items()},
-        None
-        if request.body is None
-        else request.body.replace(DELIVERY.encode(), delivery.encode()),
+    body = request.body
+    return replace(
+        request,
+        path=request.path.replace(DELIVERY, delivery),
+        headers={name: text.replace(DELIVERY, delivery) for name, text in request.headers.items()},
+        body=None if body is None else body.replace(DELIVERY.encode(), delivery.encode()),
     )
 
 
@@ -244,6 +280,20 @@ def _split(text: str, marks: list[str]) -> list[str]:
         before, _, text = text.partition(mark)
         pieces.append(before)
     return [*pieces, text]
+
+
+def _parsed_body(step: Step) -> Node | None:
+    if step.graphql is not None:
+        # https://graphql.github.io/graphql-over-http/draft/#sec-POST
+        members = [Member(Constant("query"), Constant(step.graphql))]
+        if step.body is not None:
+            variables = parse_body(step.body, ("body",))
+            members.append(Member(Constant("variables"), variables))
+        return Object(tuple(members))
+    if step.body is None:
+        return None
+    parse = parse_parts if step.encoding == "multipart" else parse_body
+    return parse(step.body, ("body",))
 
 
 def _parsed(text: str, *path: str) -> Scalar:

@@ -63,9 +63,13 @@ class DestinationField(Part):
     normalise: Literal[
         "trim", "lower", "email", "email_gmail", "phone_e164", "phone_digits", "name",
         "city", "postal_code", "country_2", "country_2_lower", "state", "gender", "birth_date", "maid",
+        "uid2",
     ] | None = None  # fmt: skip
-    hash: Literal["sha256", "md5"] | None = None
+    country_field: str = "country"
+    """For telephone numbers without a country code: the field that names the row's country."""
+    hash: Literal["sha256", "md5", "sha1"] | None = None
     """Hashed after normalising; a value that already is such a digest passes as it is."""
+    hash_encoding: Literal["hex", "base64"] = "hex"
     identifier: bool = False
     """People are found by it: at least one identifier must be mapped and not null."""
     required: bool = False

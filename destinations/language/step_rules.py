@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from destinations.driver import Operation
+from destinations.language.body_rules import body_rules
 from destinations.language.broken import Broken, Path, nearest, unknown_name
 from destinations.language.login_rules import literal_header
 from destinations.language.replies import NamedRows
@@ -47,6 +49,10 @@ def operation_rules(
         conflicts = [name for rule in step.errors for name in rule.capture]
         given = ["id"] if gives_id(step) else []
         captures[step.name or ""] = [*step.answer.capture, *conflicts, *given]
+    carrying = ["each" in _keys(step.body) for step in declared.steps or (declared,)]
+    if declared.batch and not any(carrying):
+        fix = "Write `{each: ...}` where the vendor's array of rows stands, or leave `batch` out."
+        yield Broken(path, "a batch has nowhere to put its rows", fix)
     if declared.batch:
         for name in declared.batch.group_by:
             if name not in spec.fields:
@@ -86,11 +92,7 @@ def step_rules(
         if outside and found.scope is None:
             fix = "Put it below `each:`, or name it in `batch.group_by`."
             yield Broken(place, f"{found} differs from row to row in a batch", fix)
-    if batched and not template.eaches:
-        fix = "Write `{each: ...}` where the vendor's array of rows stands, or leave `batch` out."
-        yield Broken(path, "a batch has nowhere to put its rows", fix)
-    if step.encoding == "form" and step.body is not None and not isinstance(step.body, dict):
-        yield Broken((*path, "body"), "a form is a mapping of names and values")
+    yield from body_rules(path, template)
     yield from _conditions(spec, path, step, captures)
     yield from _answer(spec, (*path, "answer"), step, captures, batched=batched)
     yield from _pages(path, step)
@@ -158,6 +160,16 @@ def _pages(path: Path, step: Step) -> Iterator[Broken]:
         )
     if pages.offset is not None and not pages.size:
         yield Broken(here, "an offset grows by the size of a page", "Add `size: 100`.")
+
+
+def _keys(body: Any) -> set[str]:
+    """Every key of a body, however deep."""
+    if isinstance(body, dict):
+        below = (_keys(item) for item in body.values())
+        return set(map(str, body)).union(*below)
+    if isinstance(body, list | tuple):
+        return set().union(*map(_keys, body))
+    return set()
 
 
 def _answer(

@@ -31,6 +31,14 @@ class Pages(Part):
     """Elements of a page, with ``offset``."""
 
 
+class Csv(Part):
+    """How CSV is written (RFC 4180, with CRLF after every line)."""
+
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    header: bool = True
+    """Whether the first line names the columns."""
+
+
 class Step(Part):
     """One request. ``request`` is the method and the path: ``POST /v1/contacts/{email}``."""
 
@@ -40,11 +48,30 @@ class Step(Part):
     """Made only for rows where this is not known."""
     pages: Pages | None = None
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]*$")
-    request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE) /\S*$")
+    request: str = Field(pattern=r"^(GET|POST|PUT|PATCH|DELETE)( /\S*)?$")
+    url: str | None = None
+    """A whole URL in the path's place, such as the upload URL that an earlier step captured:
+    ``{job.upload_url}``. No login is sent there; ``request`` is then the method alone."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that ``url`` may lead to: ``uploads.vendor.com``, ``*.amazonaws.com``."""
     query: dict[str, str] = {}
     headers: dict[str, str] = {}
-    encoding: Literal["json", "form", "ndjson"] = "json"
+    encoding: Literal["json", "form", "ndjson", "csv", "multipart", "xml"] = "json"
+    csv: Csv = Csv()
+    gzip: bool = False
+    """Send the body compressed, with ``Content-Encoding: gzip``."""
+    graphql: str | None = None
+    """A GraphQL document, sent as it is; ``body`` holds its variables."""
     body: Any = None
+    until: dict[str, Any] = {}
+    """The request is repeated until these dotted paths of the answer have these values (as in
+    ``answer.body``): what became of a job."""
+    failed: dict[str, Any] = {}
+    """Likewise: the job came to nothing, and the rows that the answer does not name are refused."""
+    every: float = Field(default=5.0, gt=0)
+    """Seconds before the request is repeated; longer each time, up to a minute."""
+    patience: float = Field(default=3600.0, gt=0, alias="for")
+    """Seconds after which its rows are in doubt."""
     answer: Answer = Answer()
     errors: tuple[ErrorRule, ...] = ()
     """Rules of this request, asked before the spec's own."""
@@ -69,7 +96,7 @@ class OperationSpec(Step):
     when the last one accepted it.
     """
 
-    request: str = Field(default="", pattern=r"^$|^(GET|POST|PUT|PATCH|DELETE) /\S*$")
+    request: str = Field(default="", pattern=r"^$|^(GET|POST|PUT|PATCH|DELETE)( /\S*)?$")
     steps: tuple[Step, ...] = ()
     batch: Batch | None = None
     nulls: Literal["drop", "send", "empty"] = "drop"

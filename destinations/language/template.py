@@ -159,8 +159,22 @@ class Object:
     members: tuple[Member | Spread, ...]
 
 
-Node = Constant | Placeholder | Text | Array | Each | Object
+@dataclass(frozen=True)
+class File:
+    """A part of a multipart body that is a file: ``{file: people.csv, encoding: csv, body: ...}``."""
+
+    name: Constant | Placeholder | Text
+    encoding: str
+    content: Node
+    delimiter: str = ","
+    header: bool = True
+
+
+Node = Constant | Placeholder | Text | Array | Each | Object | File
 Scalar = Constant | Placeholder | Text
+
+FILE_ENCODINGS = ("csv", "json", "ndjson", "xml")
+_FILE_KEYS = frozenset({"file", "encoding", "body", "csv"})
 
 
 def parse_text(text: str) -> Scalar:
@@ -220,6 +234,17 @@ def parse_body(value: Any, path: tuple[str | int, ...] = ()) -> Node:
     raise TemplateError(f"a {type(value).__name__} cannot stand in a body; quote it", path)
 
 
+def parse_parts(value: Any, path: tuple[str | int, ...] = ()) -> Object:
+    """The body of a multipart request: a mapping whose values may be files.
+
+    Raises:
+        TemplateError: as :func:`parse_body`; also no mapping, or a file that lacks its body.
+    """
+    if not isinstance(value, dict) or EACH in value:
+        raise TemplateError("a multipart body is a mapping of names and parts", path)
+    return Object(tuple(_part(key, part, path) for key, part in value.items()))
+
+
 def placeholders(node: Node | Member | Spread) -> Iterator[Placeholder]:
     """Every placeholder below ``node``, in order."""
     if isinstance(node, Placeholder):
@@ -231,6 +256,9 @@ def placeholders(node: Node | Member | Spread) -> Iterator[Placeholder]:
             yield from placeholders(item)
     elif isinstance(node, Each):
         yield from placeholders(node.item)
+    elif isinstance(node, File):
+        yield from placeholders(node.name)
+        yield from placeholders(node.content)
     elif isinstance(node, Member):
         yield from placeholders(node.key)
         yield from placeholders(node.value)
@@ -247,6 +275,8 @@ def each_nodes(node: Node) -> list[Each]:
         return [node]
     if isinstance(node, Array):
         return [found for item in node.items for found in each_nodes(item)]
+    if isinstance(node, File):
+        return each_nodes(node.content)
     if isinstance(node, Object):
         members = [member.value for member in node.members if isinstance(member, Member)]
         return [found for value in members for found in each_nodes(value)]
@@ -302,6 +332,23 @@ def _each(value: dict[Any, Any], path: tuple[str | int, ...]) -> Each:
     if each_nodes(item):
         raise TemplateError("one `each` cannot stand within another", path)
     return Each(item)
+
+
+def _part(key: Any, value: Any, path: tuple[str | int, ...]) -> Member | Spread:
+    here = (*path, key)
+    if not isinstance(value, dict) or "file" not in value:
+        return _member(key, value, path)
+    for name in value.keys() - _FILE_KEYS:
+        raise TemplateError(f"a file has no key '{name}'; it has file, encoding, body, csv", here)
+    encoding, csv = value.get("encoding", "csv"), value.get("csv", {})
+    if encoding not in FILE_ENCODINGS:
+        raise TemplateError(f"a file's encoding is one of {', '.join(FILE_ENCODINGS)}", here)
+    if "body" not in value or not isinstance(csv, dict) or csv.keys() - {"delimiter", "header"}:
+        raise TemplateError("a file has a `body`, and `csv: {delimiter, header}` at most", here)
+    name = _located(str(value["file"]), (*here, "file"))
+    content = parse_body(value["body"], (*here, "body"))
+    file = File(name, encoding, content, csv.get("delimiter", ","), csv.get("header", True))
+    return Member(_located(str(key), here), file)
 
 
 def _member(key: Any, value: Any, path: tuple[str | int, ...]) -> Member | Spread:

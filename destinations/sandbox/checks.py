@@ -41,10 +41,20 @@ CONTENT_TYPES = {
     "json": ("application/json", "+json"),
     "form": ("application/x-www-form-urlencoded",),
     "ndjson": ("application/x-ndjson", "application/ndjson", "application/jsonl", "text/plain"),
+    "csv": ("text/csv", "application/csv", "text/plain", "application/octet-stream"),
+    "xml": ("application/xml", "text/xml", "+xml"),
+    "multipart": ("multipart/form-data",),
 }
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
-_DIGEST = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
+_DIGEST = {
+    ("sha256", "hex"): re.compile(r"[0-9a-f]{64}"),
+    ("sha1", "hex"): re.compile(r"[0-9a-f]{40}"),
+    ("md5", "hex"): re.compile(r"[0-9a-f]{32}"),
+    ("sha256", "base64"): re.compile(r"[A-Za-z0-9+/]{43}="),
+    ("sha1", "base64"): re.compile(r"[A-Za-z0-9+/]{27}="),
+    ("md5", "base64"): re.compile(r"[A-Za-z0-9+/]{22}=="),
+}
 
 _parsed = lru_cache(maxsize=1024)(parse_text)
 
@@ -116,7 +126,8 @@ def clear_text_problem(spec: Spec, row: Row) -> str | None:
         value = row.fields.get(name) if declared.hash else None
         if value in (None, ""):
             continue
-        if not isinstance(value, str) or not _DIGEST[declared.hash or ""].fullmatch(value):
+        digest = _DIGEST[declared.hash or "", declared.hash_encoding]
+        if not isinstance(value, str) or not digest.fullmatch(value):
             what = (
                 "an e-mail address in clear" if "@" in str(value) else f"no {declared.hash} digest"
             )

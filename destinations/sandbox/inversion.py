@@ -22,6 +22,7 @@ from destinations.language.template import (
     Array,
     Constant,
     Each,
+    File,
     Member,
     Node,
     Object,
@@ -56,7 +57,9 @@ class Reading:
     settings: Mapping[str, Setting]
     nulls: Literal["drop", "send", "empty"] = "drop"
     as_text: bool = False
-    """The body is a form: numbers and truth values arrive as text."""
+    """Numbers and truth values arrive as text."""
+    json_within: bool = False
+    """Objects and arrays within the body are JSON text, as in a form."""
     shared: dict[str, Any] = field(default_factory=dict)
     """Values of ``settings.*`` and of ``meta.*`` that hold for the whole request."""
     single: Row = field(default_factory=Row)
@@ -82,6 +85,8 @@ class Reading:
             self._read_object(node, value, where, row)
         elif isinstance(node, Each):
             self._read_each(node, value, where)
+        elif isinstance(node, File):
+            self._read_file(node, value, where, row)
         else:
             self._read_array(node, value, where, row)
 
@@ -172,7 +177,7 @@ class Reading:
 
     def _attempt(self, node: Node, value: Any) -> Reading:
         """Read apart from everything read so far."""
-        attempt = Reading(self.settings, self.nulls, self.as_text)
+        attempt = Reading(self.settings, self.nulls, self.as_text, self.json_within)
         attempt.read(node, value, "", Row())
         return attempt
 
@@ -221,11 +226,11 @@ class Reading:
             )
 
     def _read_value(self, node: Node, value: Any, where: str, row: Row) -> None:
-        """A member's value; in a form, objects and arrays are JSON text."""
+        """A member's value; in a form or a line of CSV, objects and arrays are JSON text."""
         nested = isinstance(node, Object | Array | Each) or (
             isinstance(node, Placeholder) and node.is_object
         )
-        if not self.as_text or not nested:
+        if not self.json_within or not nested:
             self.read(node, value, where, row)
             return
         try:
@@ -233,9 +238,16 @@ class Reading:
         except orjson.JSONDecodeError:
             self.problem(where, "must be JSON text")
             return
-        self.as_text = False
+        self.as_text = self.json_within = False
         self.read(node, value, where, row)
-        self.as_text = True
+        self.as_text = self.json_within = True
+
+    def _read_file(self, node: File, value: Any, where: str, row: Row) -> None:
+        before = self.as_text, self.json_within
+        self.as_text = node.encoding in ("csv", "xml")
+        self.json_within = node.encoding == "csv"
+        self.read(node.content, value, where, row)
+        self.as_text, self.json_within = before
 
     def _read_named(
         self, member: Member, after_spread: bool, left: dict[str, Any], where: str, row: Row

@@ -126,16 +126,14 @@ class Player:
             )
             raise _Refused(*failure(spec, None, text, status))
         readings = []
-        bodies: dict[str, Any] = {}
         for route, found in fitting:
-            encoding = route.step.encoding
             try:
-                if encoding not in bodies:
-                    plain = unpacked(request.body, request.headers.get("content-encoding"))
-                    bodies[encoding] = parsed(plain, encoding)
+                plain = unpacked(request.body, request.headers.get("content-encoding"))
+                content_type = request.headers.get("content-type", "")
+                body = parsed(plain, route.step, route.body, content_type)
             except BodyError as error:
                 raise _Refused(*failure(spec, route, str(error), 400)) from None
-            reading = read_route(route, spec, found, query, request.headers, bodies[encoding])
+            reading = read_route(route, spec, found, query, request.headers, body)
             readings.append((route, reading))
             if not reading.problems:
                 break

@@ -26,7 +26,13 @@ def read_route(
 
     Header names come in lower case.
     """
-    reading = Reading(spec.settings, route.nulls, as_text=route.step.encoding == "form")
+    encoding = route.step.encoding
+    reading = Reading(
+        spec.settings,
+        route.nulls,
+        as_text=encoding in ("form", "csv", "xml", "multipart"),
+        json_within=encoding in ("form", "csv", "multipart"),
+    )
     row = reading.single
     for placeholder, piece in zip(route.path_names, path.groups(), strict=True):
         reading.bind(placeholder, unquote(piece), "the path", row)

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from destinations.driver import Operation
 from destinations.language.replies import Answer, ErrorRule
+from destinations.language.requests import StepTemplate
 from destinations.language.spec import Spec
 from destinations.language.steps import Batch, OperationSpec, Step
 from destinations.language.template import (
@@ -22,7 +23,6 @@ from destinations.language.template import (
     Placeholder,
     Scalar,
     Text,
-    parse_body,
     parse_text,
     placeholders,
 )
@@ -156,7 +156,7 @@ def _route(
             for name, node in {**query, **_parsed(step.query)}.items()
         },
         headers={name: parse_text(text) for name, text in {**spec.headers, **step.headers}.items()},
-        body=None if step.body is None else parse_body(step.body),
+        body=StepTemplate.of(step, {}).body,
         batch=None if declared is None else declared.batch,
         nulls="drop" if declared is None else declared.nulls,
         errors=(*step.errors, *spec.errors),
@@ -233,8 +233,9 @@ def _names_in(step: Step, spec: Spec) -> Iterator[str]:
     _, path, query = _request(step)
     nodes: list[Node] = [parse_text(path), *query.values()]
     nodes += [parse_text(text) for text in step.query.values()]
-    if step.body is not None:
-        nodes.append(parse_body(step.body))
+    body = StepTemplate.of(step, {}).body
+    if body is not None:
+        nodes.append(body)
     for node in nodes:
         for one in placeholders(node):
             if one.scope == META and one.local == "audience":

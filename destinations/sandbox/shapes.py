@@ -14,6 +14,7 @@ from destinations.language.template import (
     Array,
     Constant,
     Each,
+    File,
     Node,
     Placeholder,
     Spread,
@@ -36,7 +37,7 @@ def may_be_absent(node: Node, settings: Mapping[str, Setting]) -> bool:
         return any(
             may_be_absent(part, settings) for part in node.parts if not isinstance(part, str)
         )
-    if isinstance(node, Each):
+    if isinstance(node, Each | File):
         return False
     if isinstance(node, Array):
         return all(may_be_absent(item, settings) for item in node.items)

@@ -12,9 +12,19 @@ VECTORS = {
     "lower": [(" A B ", "a b")],
     "email": [(" Ann@Example.COM ", "ann@example.com"), ("ann@example", None), ("a b@c.de", None)],
     "email_gmail": [
-        ("Ann.Lee+News@gmail.com", "annlee+news@gmail.com"),
+        # https://developers.google.com/data-manager/api/devguides/concepts/formatting
+        ("cloudy.sanfrancisco+shopping@gmail.com", "cloudysanfrancisco@gmail.com"),
+        ("user.name+NYC@Example.com", "user.name+nyc@example.com"),
+        ("+a@gmail.com", None),
         ("a.b@googlemail.com", "ab@googlemail.com"),
         ("a.b@example.com", "a.b@example.com"),
+    ],
+    "uid2": [
+        # https://unifiedid.com/docs/getting-started/gs-normalization-encoding
+        ("jane.doe@gmail.com", "janedoe@gmail.com"),
+        ("JANEDOE+UID2@gmail.com", "janedoe@gmail.com"),
+        ("Jane.Doe+UID2@example.com", "jane.doe+uid2@example.com"),
+        ("a.b@googlemail.com", "a.b@googlemail.com"),
     ],
     "phone_e164": [
         ("+44 20 7946 0958", "+442079460958"),
