@@ -187,6 +187,7 @@ class _Answer:
         self._read = 0
         self._status = 0
         self._surplus = False
+        self._keeps_alive = False
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
 
@@ -210,7 +211,7 @@ class _Answer:
     @property
     def keeps_alive(self) -> bool:
         """What stands behind an answer could be taken for the next one's: then it does not."""
-        return bool(self._parser.should_keep_alive()) and not self._surplus
+        return self._keeps_alive and not self._surplus
 
     def response(self) -> Response:
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
@@ -241,6 +242,7 @@ class _Answer:
             self._status, self._headers, self._parts = 0, {}, []
             return
         self.complete = True
+        self._keeps_alive = self._parser.should_keep_alive()
 
 
 def _decoded(body: bytes, coding: str) -> bytes:
