@@ -25,7 +25,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import polars as pl
 
@@ -157,6 +157,20 @@ def results_for(
         if remote_id is None
         else remote_id.cast(pl.String).alias("remote_id"),
     )
+
+
+class Shown(TypedDict):
+    """One request as a preview shows it.
+
+    Of HTTP as it would be sent. Of another protocol ``method`` is its verb (``SQL``, ``PUT``,
+    ``PRODUCE``), ``url`` the place without a login, ``body`` what is said there.
+    """
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    query: dict[str, str]
+    body: Any
 
 
 class Driver(Protocol):

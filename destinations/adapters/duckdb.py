@@ -10,7 +10,7 @@ so it is opened for each delivery and closed after it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from destinations.adapters import tables
 from destinations.adapters.outcomes import later, row_by_row, stopped, words
+from destinations.adapters.previews import previewed, sql_shown
 from destinations.adapters.rendering import json_ready, text_ready, within_limits
-from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    KEY,
+    Capabilities,
+    Delivery,
+    Driver,
+    Operation,
+    Outcome,
+    Shown,
+    Status,
+)
 from destinations.errors import StoreroomError
 
 POSITION = "storeroom_position"
@@ -42,7 +52,9 @@ class Settings(BaseModel):
         description="The database file; created if absent, its folder is not.",
         examples=["/var/lib/storeroom/audiences.duckdb"],
     )
-    table: str = Field(description="Table that holds the audience.", min_length=1)
+    table: str = Field(
+        description="Table that holds the audience.", min_length=1, examples=["loyal_customers"]
+    )
     table_schema: str = Field(default="main", description="Schema of the table.", min_length=1)
     key_column: str = Field(
         default="profile_id", description="Primary key column: holds the sync's key.", min_length=1
@@ -92,21 +104,15 @@ class DuckdbDriver:
         return row_by_row(delivery, verdicts, sample)
 
     def _write(self, connection: Any, delivery: Delivery) -> dict[int, tuple[Status, str]]:
-        key = self._settings.key_column
         connection.register("storeroom_rows", delivery.payload)
-        window = f"{POSITION} >= ? and {POSITION} < ?"
+        columns = self._columns(connection)
         if delivery.operation in tables.WRITES:
-            fields = tables.written_fields(delivery.rows, key)
-            self._make_table(connection, delivery.rows.select(fields).schema)
-            names = ", ".join(map(tables.quote, [KEY, *fields]))
-            source = f"select {names} from storeroom_rows where {window}"  # noqa: S608 - quoted names
-            statement = tables.upsert(self._table, key, fields, source)
-        elif not (columns := self._columns(connection)):
+            fields = tables.written_fields(delivery.rows, self._settings.key_column)
+            for ddl in self._ddl(delivery.rows.select(fields).schema, columns):
+                connection.execute(ddl)
+        elif not columns:
             return {}  # no table, so nobody is in it
-        else:
-            value = f"cast({tables.quote(KEY)} as {columns.get(key, 'varchar')})"
-            keys = f"select {value} from storeroom_rows where {window}"  # noqa: S608 - quoted names
-            statement = f"delete from {self._table} where {tables.quote(key)} in ({keys})"  # noqa: S608 - quoted names
+        statement = self._statement(delivery, columns)
 
         def attempt(start: int, stop: int) -> str | None:
             try:
@@ -123,16 +129,37 @@ class DuckdbDriver:
         refusals = tables.refused_rows(delivery.rows.height, attempt)
         return {position: (Status.REJECTED, message) for position, message in refusals.items()}
 
-    def _make_table(self, connection: Any, schema: pl.Schema) -> None:
-        columns = {name.lower() for name in self._columns(connection)}
+    def _statement(self, delivery: Delivery, columns: Mapping[str, str]) -> str:
+        """What writes or deletes the rows of a window of positions; ``columns`` are the table's."""
+        key = self._settings.key_column
+        window = f"{POSITION} >= ? and {POSITION} < ?"
+        if delivery.operation not in tables.WRITES:
+            value = f"cast({tables.quote(KEY)} as {columns.get(key, 'varchar')})"
+            keys = f"select {value} from storeroom_rows where {window}"  # noqa: S608 - quoted names
+            return f"delete from {self._table} where {tables.quote(key)} in ({keys})"  # noqa: S608 - quoted names
+        fields = tables.written_fields(delivery.rows, key)
+        names = ", ".join(map(tables.quote, [KEY, *fields]))
+        source = f"select {names} from storeroom_rows where {window}"  # noqa: S608 - quoted names
+        return tables.upsert(self._table, key, fields, source)
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The statements of a delivery to a table that is not there yet, with the rows they read."""
+        url = f"duckdb://{self._settings.path.as_posix()}"
+        if delivery.operation in tables.WRITES:
+            fields = tables.written_fields(delivery.rows, self._settings.key_column)
+            schema = delivery.rows.select(fields).schema
+            yield from (sql_shown(url, ddl) for ddl in self._ddl(schema, {}))
+        parameters = {"storeroom_rows": delivery.payload.to_pylist(), "window": [0, delivery.rows.height]}
+        yield sql_shown(url, self._statement(delivery, {}), parameters)
+
+    def _ddl(self, schema: pl.Schema, columns: Mapping[str, str]) -> list[str]:
         wanted = {name: tables.column_type(dtype, "duckdb") for name, dtype in schema.items()}
         if not columns:
             key = self._settings.key_column
-            connection.execute(tables.create_table(self._table, key, "varchar", wanted))
-            return
-        missing = {name: kind for name, kind in wanted.items() if name.lower() not in columns}
-        for statement in tables.add_columns(self._table, missing):
-            connection.execute(statement)
+            return [tables.create_table(self._table, key, "varchar", wanted)]
+        known = {name.lower() for name in columns}
+        missing = {name: kind for name, kind in wanted.items() if name.lower() not in known}
+        return tables.add_columns(self._table, missing)
 
     def _columns(self, connection: Any) -> dict[str, str]:
         found = connection.execute(
@@ -182,3 +209,7 @@ def _columns_for_duckdb(rows: pl.DataFrame) -> pl.DataFrame:
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
     return DuckdbDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(DuckdbDriver(settings), operation, rows)

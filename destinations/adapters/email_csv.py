@@ -21,6 +21,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from destinations.adapters.outcomes import accepted, in_doubt, later, refused, stopped, words
+from destinations.adapters.previews import file_body, previewed, shown
 from destinations.adapters.rendering import (
     file_bytes,
     file_suffix,
@@ -28,7 +29,7 @@ from destinations.adapters.rendering import (
     operation_problems,
     within_limits,
 )
-from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome
+from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome, Shown
 from destinations.errors import StoreroomError
 
 ADDRESS = r"^[^\s@<>,]+@[^\s@<>,]+$"
@@ -181,6 +182,20 @@ class EmailDriver:
         )
         return mail
 
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The mail: its headers without the moment, its text, its attachment."""
+        mail = self._mail(delivery)
+        (attached,) = mail.iter_attachments()
+        text = mail.get_body()
+        url = f"smtp://{self._settings.host}:{self._settings.port}"
+        headers = {name: mail[name] for name in ("From", "To", "Subject", "Message-ID")}
+        content = file_body(delivery.payload, "csv", self._settings.gzip)
+        body = {
+            "text": text.get_content() if text is not None else "",
+            "attachment": {"filename": attached.get_filename(), "content": content},
+        }
+        yield shown("MAIL", url, body, headers)
+
     def check(self) -> str:
         settings = self._settings
         try:
@@ -231,3 +246,7 @@ def _reply(error: Exception) -> str:
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
     return EmailDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(EmailDriver(settings), operation, rows)

@@ -10,6 +10,7 @@ https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 from __future__ import annotations
 
 import functools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,13 +21,23 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from destinations.adapters.extras import require
 from destinations.adapters.outcomes import later, row_by_row, stopped, words
+from destinations.adapters.previews import previewed, shown
 from destinations.adapters.rendering import (
     json_objects,
     labelled,
     operation_problems,
     within_limits,
 )
-from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    KEY,
+    Capabilities,
+    Delivery,
+    Driver,
+    Operation,
+    Outcome,
+    Shown,
+    Status,
+)
 from destinations.errors import StoreroomError
 
 Verdicts = dict[int, tuple[Status, str]]
@@ -82,18 +93,28 @@ class Settings(BaseModel):
 class KafkaDriver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._kafka = require("confluent_kafka", "kafka")
-        codes = self._kafka.KafkaError
-        self._refusals = {codes.MSG_SIZE_TOO_LARGE, codes.INVALID_MSG, codes.POLICY_VIOLATION}
-        self._closed = {
-            codes._AUTHENTICATION, codes._SSL, codes.SASL_AUTHENTICATION_FAILED,
-            codes.TOPIC_AUTHORIZATION_FAILED, codes.CLUSTER_AUTHORIZATION_FAILED,
-            codes._UNKNOWN_TOPIC, codes.UNKNOWN_TOPIC_OR_PART, codes.TOPIC_EXCEPTION,
-        }  # fmt: skip
         self._lock = threading.Lock()
         self._producer: Any = None
         self._reached = False
         self._trouble: Any = None
+
+    @functools.cached_property
+    def _kafka(self) -> Any:
+        return require("confluent_kafka", "kafka")
+
+    @functools.cached_property
+    def _refusals(self) -> set[int]:
+        codes = self._kafka.KafkaError
+        return {codes.MSG_SIZE_TOO_LARGE, codes.INVALID_MSG, codes.POLICY_VIOLATION}
+
+    @functools.cached_property
+    def _closed(self) -> set[int]:
+        codes = self._kafka.KafkaError
+        return {
+            codes._AUTHENTICATION, codes._SSL, codes.SASL_AUTHENTICATION_FAILED,
+            codes.TOPIC_AUTHORIZATION_FAILED, codes.CLUSTER_AUTHORIZATION_FAILED,
+            codes._UNKNOWN_TOPIC, codes.UNKNOWN_TOPIC_OR_PART, codes.TOPIC_EXCEPTION,
+        }  # fmt: skip
 
     @property
     def capabilities(self) -> Capabilities:
@@ -141,8 +162,7 @@ class KafkaDriver:
         except self._kafka.KafkaException as error:
             return stopped(delivery, _text(error))
         reports: dict[int, Any] = {}
-        headers = [("operation", delivery.operation.value), ("delivery", delivery.id)]
-        verdicts = self._produce(producer, delivery, headers, reports)
+        verdicts = self._produce(producer, delivery, _headers(delivery), reports)
         # librdkafka reports every message by delivery.timeout.ms; the grace is for its clock.
         deadline = time.monotonic() + self._settings.timeout_seconds + 5
         expected = delivery.rows.height - len(verdicts)
@@ -151,6 +171,14 @@ class KafkaDriver:
             if not self._reached and self._trouble and self._trouble.code() in self._closed:
                 producer.purge()  # nobody lets us in: the reports come at once
         return self._verdict(delivery, verdicts, reports)
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """One message each; the body is its key and its value (null for a tombstone)."""
+        url = f"kafka://{self._settings.bootstrap_servers}/{self._settings.topic}"
+        for message in delivery.payload.to_dicts():
+            value = message["value"]
+            body = {"key": message["key"], "value": value and json.loads(value)}
+            yield shown("PRODUCE", url, body, dict(_headers(delivery)))
 
     def _produce(
         self, producer: Any, delivery: Delivery, headers: list[Any], reports: dict[int, Any]
@@ -275,6 +303,10 @@ class KafkaDriver:
         self._forget()
 
 
+def _headers(delivery: Delivery) -> list[tuple[str, str]]:
+    return [("operation", delivery.operation.value), ("delivery", delivery.id)]
+
+
 def _note(reports: dict[int, Any], position: int, error: Any, _message: Any) -> None:
     reports[position] = error
 
@@ -284,4 +316,9 @@ def _text(error: Any) -> str:
 
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
+    require("confluent_kafka", "kafka")
     return KafkaDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(KafkaDriver(settings), operation, rows)

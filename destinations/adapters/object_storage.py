@@ -25,6 +25,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from destinations.adapters.outcomes import accepted, later, stopped, words
+from destinations.adapters.previews import file_body, previewed, shown
 from destinations.adapters.rendering import (
     FileFormat,
     file_bytes,
@@ -33,7 +34,7 @@ from destinations.adapters.rendering import (
     operation_problems,
     within_limits,
 )
-from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome
+from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome, Shown
 from destinations.errors import StoreroomError
 
 REFUSALS = (
@@ -127,9 +128,7 @@ class ObjectStorageDriver:
         return within_limits(operation, rows, render, settings.batch_rows, settings.batch_bytes)
 
     def send(self, delivery: Delivery) -> Outcome:
-        settings = self._settings
-        name = delivery.id + file_suffix(settings.format, settings.gzip)
-        name = f"{settings.folder.strip('/')}/{name}".lstrip("/")
+        name = self._name(delivery)
         try:
             store = self._opened()
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
@@ -142,6 +141,16 @@ class ObjectStorageDriver:
             # A put lands whole or not at all, and again under the same name: never in doubt.
             return later(delivery, _said(error))
         return accepted(delivery, {"request": f"PUT {name}, {delivery.size} bytes"})
+
+    def _name(self, delivery: Delivery) -> str:
+        settings = self._settings
+        name = delivery.id + file_suffix(settings.format, settings.gzip)
+        return f"{settings.folder.strip('/')}/{name}".lstrip("/")
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        settings = self._settings
+        url = f"{settings.url.rstrip('/')}/{self._name(delivery)}"
+        yield shown("PUT", url, file_body(delivery.payload, settings.format, settings.gzip))
 
     def check(self) -> str:
         """Writes a probe: a key that may list need not be one that may write."""
@@ -221,3 +230,7 @@ def _said(error: Exception) -> str:
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
     return ObjectStorageDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(ObjectStorageDriver(settings), operation, rows)

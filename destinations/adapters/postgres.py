@@ -9,6 +9,7 @@ constraint are found alike: by savepoints that narrow down to the row.
 
 from __future__ import annotations
 
+import functools
 import io
 import threading
 from collections.abc import Iterator
@@ -21,8 +22,18 @@ from destinations.adapters import tables
 from destinations.adapters.extras import require
 from destinations.adapters.outcomes import in_doubt, later, refused, row_by_row, stopped, words
 from destinations.adapters.pool import Pool
+from destinations.adapters.previews import previewed, sql_shown, without_login
 from destinations.adapters.rendering import text_ready, within_limits
-from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    KEY,
+    Capabilities,
+    Delivery,
+    Driver,
+    Operation,
+    Outcome,
+    Shown,
+    Status,
+)
 from destinations.errors import StoreroomError
 
 NULL = r"\N"
@@ -52,7 +63,12 @@ class Settings(BaseModel):
         description="Connection URI: postgresql://user:password@host:5432/database?sslmode=require",
         examples=["postgresql://storeroom:secret@127.0.0.1:5432/crm"],
     )
-    table: str = Field(description="Table that holds the audience.", min_length=1, max_length=63)
+    table: str = Field(
+        description="Table that holds the audience.",
+        min_length=1,
+        max_length=63,
+        examples=["loyal_customers"],
+    )
     table_schema: str = Field(
         default="public", description="Schema of the table.", min_length=1, max_length=63
     )
@@ -73,11 +89,14 @@ class Settings(BaseModel):
 class PostgresDriver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._psycopg = require("psycopg", "postgres")
         self._table = tables.quote(settings.table_schema, settings.table)
         self._pool: Pool[Any] = Pool(self._connect, lambda connection: connection.close())
         self._columns: dict[str, str] = {}
         self._columns_lock = threading.Lock()
+
+    @functools.cached_property
+    def _psycopg(self) -> Any:
+        return require("psycopg", "postgres")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -166,8 +185,8 @@ class PostgresDriver:
                 # Across processes too: "if not exists" alone does not stop two creators.
                 connection.execute("select pg_advisory_xact_lock(hashtext(%s))", [self._table])
                 columns = self._read_columns(connection)
-                for statement in self._ddl(delivery.rows.select(fields).schema, columns):
-                    connection.execute(statement)
+                for sql in self._ddl(delivery.rows.select(fields).schema, columns):
+                    connection.execute(sql)
                 columns = self._read_columns(connection)
             connection.commit()
             self._columns = columns
@@ -193,17 +212,17 @@ class PostgresDriver:
 
     def _write(self, connection: Any, delivery: Delivery) -> dict[int, tuple[Status, str]]:
         if delivery.operation in tables.WRITES:
-            statement, between = self._staged(connection, delivery), True
+            sql, between = self._staged(connection, delivery), True
         elif not self._columns:
             return {}  # no table, so nobody is in it
         else:
-            statement, between = self._removal(), False
+            sql, between = self._removal(), False
 
         def attempt(start: int, stop: int) -> str | None:
             values = (start, stop) if between else (delivery.payload[start:stop],)
             try:
                 with connection.transaction():
-                    connection.execute(statement, values)
+                    connection.execute(sql, values)
             except self._psycopg.Error as error:
                 if not (error.sqlstate or "").startswith(DATA):
                     raise
@@ -220,23 +239,43 @@ class PostgresDriver:
 
     def _staged(self, connection: Any, delivery: Delivery) -> str:
         """Copy the payload into the stage; the statement that merges positions [%s, %s) of it."""
+        stage, source, merge = self._merging(delivery.rows)
+        connection.execute(stage)
+        with connection.cursor() as cursor, cursor.copy(source) as copy:
+            copy.write(delivery.payload)
+        return merge
+
+    def _merging(self, rows: pl.DataFrame) -> tuple[str, str, str]:
+        """The statements that make the stage, fill it, and merge positions [%s, %s) of it."""
         key = self._settings.key_column
-        names = [key, *tables.written_fields(delivery.rows, key)]
-        stage = ", ".join(f"c{number} text" for number in range(len(names)))
-        connection.execute(
-            f"create temporary table {STAGE} (position integer primary key, {stage}) on commit drop"
-        )
-        with connection.cursor() as cursor:
-            source = f"copy {STAGE} from stdin (format csv, null '{NULL}')"
-            with cursor.copy(source) as copy:
-                copy.write(delivery.payload)
+        names = [key, *tables.written_fields(rows, key)]
+        columns = ", ".join(f"c{number} text" for number in range(len(names)))
+        stage = f"create temporary table {STAGE} (position integer primary key, {columns}) on commit drop"
+        source = f"copy {STAGE} from stdin (format csv, null '{NULL}')"
         # A column the table lacks keeps its text: the server then names it in its refusal.
         values = ", ".join(
             f"c{number}::{self._columns.get(name, 'text')}" for number, name in enumerate(names)
         )
         select = f"select {values} from {STAGE} where position >= %s and position < %s"  # noqa: S608 - types of the server
         names_sql = tables.upsert(self._table, key, names[1:], "{source}").replace("%", "%%")
-        return names_sql.replace("{source}", select)
+        return stage, source, names_sql.replace("{source}", select)
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The statements of a delivery to a table that is not there yet."""
+        url = without_login(self._settings.dsn.get_secret_value())
+        if delivery.operation not in tables.WRITES:
+            yield sql_shown(url, self._removal(), [delivery.payload])
+            return
+        schema = delivery.rows.select(
+            tables.written_fields(delivery.rows, self._settings.key_column)
+        ).schema
+        self._columns = {name: tables.column_type(kind, "postgres") for name, kind in schema.items()}
+        if self._settings.create_table:
+            yield from (sql_shown(url, ddl) for ddl in self._ddl(schema, {}))
+        stage, source, merge = self._merging(delivery.rows)
+        yield sql_shown(url, stage)
+        yield sql_shown(url, source, delivery.payload.decode().splitlines())
+        yield sql_shown(url, merge, [0, delivery.rows.height])
 
     def check(self) -> str:
         connection = None
@@ -285,4 +324,9 @@ def _rendered_keys(rows: pl.DataFrame) -> tuple[list[str], int]:
 
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
+    require("psycopg", "postgres")
     return PostgresDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(PostgresDriver(settings), operation, rows)

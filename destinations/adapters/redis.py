@@ -7,6 +7,7 @@ its own verdict. Values are text, as everywhere in Redis.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
 from typing import Any, Self
@@ -16,13 +17,23 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from destinations.adapters.extras import require
 from destinations.adapters.outcomes import in_doubt, later, row_by_row, stopped, words
+from destinations.adapters.previews import previewed, shown, without_login
 from destinations.adapters.rendering import (
     mapped_fields,
     operation_problems,
     text_ready,
     within_limits,
 )
-from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    KEY,
+    Capabilities,
+    Delivery,
+    Driver,
+    Operation,
+    Outcome,
+    Shown,
+    Status,
+)
 from destinations.errors import StoreroomError
 
 WRITES = frozenset({Operation.UPSERT, Operation.ADD})
@@ -64,9 +75,12 @@ class Settings(BaseModel):
 class RedisDriver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._redis = require("redis", "redis")
         self._lock = threading.Lock()
         self._client: Any = None
+
+    @functools.cached_property
+    def _redis(self) -> Any:
+        return require("redis", "redis")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -128,41 +142,63 @@ class RedisDriver:
 
     def _write(self, client: Any, delivery: Delivery) -> dict[int, Exception]:
         """Write the hashes, then name as members those that were written."""
-        settings = self._settings
-        frame: pl.DataFrame = delivery.payload
         pipeline = client.pipeline(transaction=False)
-        fields = frame.columns[1:]
-        keys = frame[KEY].to_list()
         owners: list[int] = []  # the position of the row of each command
-        rows = zip(keys, frame.select(fields).rows(), strict=True)
-        for position, (key, values) in enumerate(rows):
-            name, commands = settings.prefix + key, len(pipeline)
-            pairs = zip(fields, values, strict=True)
-            held = {field: value for field, value in pairs if value is not None}
-            if held:
-                pipeline.hset(name, mapping=held)
-            if len(held) < len(fields):
-                pipeline.hdel(name, *(field for field in fields if field not in held))
-            if settings.expire_seconds is not None:
-                pipeline.expire(name, settings.expire_seconds)
-            owners += [position] * (len(pipeline) - commands)
+        for position, command in self._writes(delivery.payload):
+            pipeline.execute_command(*command)
+            owners.append(position)
         refusals: dict[int, Exception] = {}
         for owner, answer in zip(owners, pipeline.execute(raise_on_error=False), strict=True):
             if isinstance(answer, Exception):
                 refusals.setdefault(owner, answer)
-        written = [key for position, key in enumerate(keys) if position not in refusals]
-        if settings.members_set is not None and written:
-            client.sadd(settings.members_set, *written)
+        keys = enumerate(delivery.payload[KEY])
+        written = [key for position, key in keys if position not in refusals]
+        if self._settings.members_set is not None and written:
+            client.sadd(self._settings.members_set, *written)
         return refusals
 
+    def _writes(self, frame: pl.DataFrame) -> Iterator[tuple[int, list[str | int]]]:
+        """The commands that write the hashes, each with the position of its row."""
+        settings = self._settings
+        fields = frame.columns[1:]
+        rows = zip(frame[KEY], frame.select(fields).rows(), strict=True)
+        for position, (key, values) in enumerate(rows):
+            name = settings.prefix + key
+            pairs = zip(fields, values, strict=True)
+            held = {field: value for field, value in pairs if value is not None}
+            if held:
+                yield position, ["HSET", name, *(part for pair in held.items() for part in pair)]
+            if len(held) < len(fields):
+                yield position, ["HDEL", name, *(field for field in fields if field not in held)]
+            if settings.expire_seconds is not None:
+                yield position, ["EXPIRE", name, settings.expire_seconds]
+
     def _remove(self, client: Any, delivery: Delivery) -> dict[int, Exception]:
+        for command in self._removals(delivery):
+            client.execute_command(*command)
+        return {}
+
+    def _removals(self, delivery: Delivery) -> Iterator[list[str]]:
         settings = self._settings
         keys = delivery.payload[KEY]
         if settings.members_set is not None:
-            client.srem(settings.members_set, *keys.to_list())
+            yield ["SREM", settings.members_set, *keys]
         if delivery.operation is Operation.DELETE or not settings.keep_hash_on_remove:
-            client.delete(*(settings.prefix + keys).to_list())
-        return {}
+            yield ["DEL", *(settings.prefix + keys)]
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The commands of a delivery; the body is what follows the verb."""
+        url = without_login(self._settings.url.get_secret_value())
+        writes = delivery.operation in WRITES
+        commands: list[list[Any]] = (
+            [command for _, command in self._writes(delivery.payload)]
+            if writes
+            else [*self._removals(delivery)]
+        )
+        if writes and self._settings.members_set is not None:
+            commands.append(["SADD", self._settings.members_set, *delivery.payload[KEY]])
+        for verb, *arguments in commands:
+            yield shown(verb, url, arguments)
 
     def _is_passing(self, answer: Exception) -> bool:
         errors = self._redis.exceptions
@@ -213,4 +249,9 @@ class RedisDriver:
 
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
+    require("redis", "redis")
     return RedisDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(RedisDriver(settings), operation, rows)

@@ -7,6 +7,7 @@ host key is always verified (https://docs.paramiko.org/en/stable/api/client.html
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import posixpath
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from destinations.adapters.extras import require
 from destinations.adapters.outcomes import accepted, in_doubt, later, stopped, words
 from destinations.adapters.pool import Pool
+from destinations.adapters.previews import file_body, previewed, shown
 from destinations.adapters.rendering import (
     FileFormat,
     file_bytes,
@@ -27,8 +29,12 @@ from destinations.adapters.rendering import (
     operation_problems,
     within_limits,
 )
-from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome
+from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome, Shown
 from destinations.errors import StoreroomError
+
+
+PART = ".part"
+"""Ends the name of a file that is not whole yet."""
 
 
 class Settings(BaseModel):
@@ -76,8 +82,11 @@ class Settings(BaseModel):
 class SftpDriver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._paramiko = require("paramiko", "sftp")
         self._pool: Pool[Any] = Pool(self._connect, lambda client: client.close())
+
+    @functools.cached_property
+    def _paramiko(self) -> Any:
+        return require("paramiko", "sftp")
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,13 +121,12 @@ class SftpDriver:
         except (self._paramiko.SSHException, OSError, EOFError) as error:
             return later(delivery, error)
         settings = self._settings
-        suffix = file_suffix(settings.format, settings.gzip)
-        name = posixpath.join(settings.folder, f"{settings.prefix}{delivery.id}{suffix}")
+        name = self._name(delivery)
         renaming = False
         try:
             sftp = client.open_sftp()
             sftp.get_channel().settimeout(settings.timeout_seconds)
-            part = name + ".part"
+            part = name + PART
             sftp.putfo(io.BytesIO(delivery.payload), part, file_size=delivery.size, confirm=True)
             renaming = True
             self._replace(sftp, part, name)
@@ -131,6 +139,19 @@ class SftpDriver:
             return in_doubt(delivery, error) if renaming else later(delivery, error)
         self._pool.give_back(client)
         return accepted(delivery, {"request": f"PUT {name}, {delivery.size} bytes"})
+
+    def _name(self, delivery: Delivery) -> str:
+        settings = self._settings
+        suffix = file_suffix(settings.format, settings.gzip)
+        return posixpath.join(settings.folder, f"{settings.prefix}{delivery.id}{suffix}")
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The upload under another name, then the renaming."""
+        settings, name = self._settings, posixpath.normpath(self._name(delivery))
+        server = f"sftp://{settings.host}:{settings.port}/"
+        content = file_body(delivery.payload, settings.format, settings.gzip)
+        yield shown("PUT", server + name.lstrip("/") + PART, content)
+        yield shown("RENAME", server + name.lstrip("/") + PART, {"to": name})
 
     def _replace(self, sftp: Any, part: str, name: str) -> None:
         """Plain SFTP refuses to rename onto a file; OpenSSH's extension replaces it in one step."""
@@ -240,4 +261,9 @@ def _pinned(paramiko: Any, fingerprint: str) -> Any:
 
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
+    require("paramiko", "sftp")
     return SftpDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(SftpDriver(settings), operation, rows)

@@ -18,8 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from destinations.adapters import tables
 from destinations.adapters.outcomes import later, row_by_row, stopped, words
+from destinations.adapters.previews import previewed, sql_shown
 from destinations.adapters.rendering import text_ready, within_limits
-from destinations.driver import KEY, Capabilities, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    KEY,
+    Capabilities,
+    Delivery,
+    Driver,
+    Operation,
+    Outcome,
+    Shown,
+    Status,
+)
 from destinations.errors import StoreroomError
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -36,7 +46,9 @@ class Settings(BaseModel):
         description="The database file; created if absent, its folder is not.",
         examples=["/var/lib/storeroom/audiences.sqlite"],
     )
-    table: str = Field(description="Table that holds the audience.", min_length=1)
+    table: str = Field(
+        description="Table that holds the audience.", min_length=1, examples=["loyal_customers"]
+    )
     key_column: str = Field(
         default="profile_id", description="Primary key column: holds the sync's key.", min_length=1
     )
@@ -95,16 +107,12 @@ class SqliteDriver:
     def _write(
         self, connection: sqlite3.Connection, delivery: Delivery
     ) -> dict[int, tuple[Status, str]]:
-        key = self._settings.key_column
         if delivery.operation in tables.WRITES:
-            fields = tables.written_fields(delivery.rows, key)
+            fields = tables.written_fields(delivery.rows, self._settings.key_column)
             self._make_table(connection, delivery.rows.select(fields).schema)
-            marks = ", ".join("?" * (len(fields) + 1))
-            statement = tables.upsert(self._table, key, fields, f"values ({marks})")
         elif not self._columns(connection):
             return {}  # no table, so nobody is in it
-        else:
-            statement = f"delete from {self._table} where {tables.quote(key)} = ?"  # noqa: S608 - quoted names
+        statement = self._statement(delivery)
 
         def attempt(start: int, stop: int) -> str | None:
             connection.execute("savepoint slice")
@@ -120,17 +128,36 @@ class SqliteDriver:
         refusals = tables.refused_rows(delivery.rows.height, attempt)
         return {position: (Status.REJECTED, message) for position, message in refusals.items()}
 
+    def _statement(self, delivery: Delivery) -> str:
+        """What is executed for each row's values."""
+        key = self._settings.key_column
+        if delivery.operation not in tables.WRITES:
+            return f"delete from {self._table} where {tables.quote(key)} = ?"  # noqa: S608 - quoted names
+        fields = tables.written_fields(delivery.rows, key)
+        marks = ", ".join("?" * (len(fields) + 1))
+        return tables.upsert(self._table, key, fields, f"values ({marks})")
+
+    def shown(self, delivery: Delivery) -> Iterator[Shown]:
+        """The statements of a delivery to a table that is not there yet."""
+        url = f"sqlite://{self._settings.path.as_posix()}"
+        if delivery.operation in tables.WRITES:
+            fields = tables.written_fields(delivery.rows, self._settings.key_column)
+            schema = delivery.rows.select(fields).schema
+            yield from (sql_shown(url, ddl) for ddl in self._ddl(schema, []))
+        yield sql_shown(url, self._statement(delivery), delivery.payload)
+
     def _make_table(self, connection: sqlite3.Connection, schema: pl.Schema) -> None:
-        columns = self._columns(connection)
+        for statement in self._ddl(schema, self._columns(connection)):
+            connection.execute(statement)
+
+    def _ddl(self, schema: pl.Schema, columns: list[str]) -> list[str]:
         wanted = {name: tables.column_type(dtype, "sqlite") for name, dtype in schema.items()}
         if not columns:
             key = self._settings.key_column
-            connection.execute(tables.create_table(self._table, key, "text not null", wanted))
-            return
+            return [tables.create_table(self._table, key, "text not null", wanted)]
         known = {name.lower() for name in columns}
         missing = {name: kind for name, kind in wanted.items() if name.lower() not in known}
-        for statement in tables.add_columns(self._table, missing):
-            connection.execute(statement)
+        return tables.add_columns(self._table, missing)
 
     def _columns(self, connection: sqlite3.Connection) -> list[str]:
         found = connection.execute(
@@ -184,3 +211,7 @@ def _rendered_keys(rows: pl.DataFrame) -> tuple[list[tuple[str]], int]:
 
 def open(settings: Settings) -> Driver:  # noqa: A001 - the name every adapter module gives
     return SqliteDriver(settings)
+
+
+def preview(settings: Settings, operation: Operation, rows: pl.DataFrame) -> Iterator[Shown]:
+    return previewed(SqliteDriver(settings), operation, rows)
