@@ -1,22 +1,33 @@
-"""An index of a folder of specs, so that listing a thousand of them reads one file.
+"""What a listing shows of a folder of specs, without parsing them.
 
-It is kept in the user's cache folder, by path, time and size of each spec; whatever
-changed is read again. A cache that cannot be read or written costs time only.
+Every head is known by the digest of its spec's text: from ``index.json`` in the folder, which
+is generated (``python -m destinations.generated``) and ships with it, or from the user's cache
+folder. What neither knows is read from the spec, so that an old index costs time and never
+says what is no longer so. A cache that cannot be read or written costs time only.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from destinations.errors import ConfigurationError
 
-FORMAT = 3
+FORMAT = 4
+INDEX = "index.json"
+EVIDENCE = "evidence.json"
+LEVELS = ("documented", "schema-checked", "vendor-verified")
+"""How far a spec has been proved, from least to most."""
+_EXTENDS = re.compile(rb"^extends:[ \t]*['\"]?([A-Za-z0-9_]+)", re.MULTILINE)
+
+Head = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class Summary:
     per_row_results: bool
     deprecated: str
     """The day on which the vendor takes the API away (2027-01-31), or empty."""
+    evidence: str
+    """One of :data:`LEVELS`."""
     path: Path
     origin: str
     version: str
@@ -46,6 +59,7 @@ class Summary:
             "operations": list(self.operations),
             "batch_size": self.batch_size,
             "per_row_results": "yes" if self.per_row_results else "no",
+            "evidence": self.evidence,
             "docs": self.docs,
             "deprecated": self.deprecated,
             "origin": f"{self.origin} {self.version}".strip(),
@@ -58,66 +72,104 @@ def summaries_in(folder: Path, origin: str, version: str) -> Iterator[Summary]:
     Raises:
         ConfigurationError: a file that says neither id nor name is no spec.
     """
-    cache = _cache_file(folder)
-    known = _read_cache(cache)
-    entries: dict[str, list[Any]] = {}
-    families = _families(folder)
-    for path in sorted(_specs(folder)):
-        stat = path.stat()
-        # A family may be of any of them: when one changes all are read again.
-        stamp = [stat.st_mtime_ns, [stat.st_size, families]]
-        name = str(path)
-        before = known.get(name)
-        entries[name] = before if before and before[:2] == stamp else [*stamp, _head(path)]
-        head = entries[name][2]
+    evidence = _read(folder / EVIDENCE).get("specs", {})
+    for path, digest, head in _heads(folder):
         yield Summary(
             **{**head, "operations": tuple(head["operations"])},
+            evidence=level(evidence.get(head["id"]), digest),
             path=path,
             origin=origin,
             version=version,
         )
-    if entries != known:
-        _write_cache(cache, entries)
+
+
+def level(record: Mapping[str, Any] | None, digest: str) -> str:
+    """The evidence of a spec whose text has this digest; what was recorded of another text is void."""
+    checked = record is not None and record.get("spec") == digest
+    return "schema-checked" if checked else "documented"
+
+
+def digest_of(path: Path) -> str:
+    """Names a spec's text, its family's included: 64 hex digits, the same on every system."""
+    return _text_and_digest(path, {})[1]
+
+
+def index_of(folder: Path) -> dict[str, Head]:
+    """Digest -> head of every spec, read from the specs themselves."""
+    families: dict[str, bytes] = {}
+    found = {}
+    for path in sorted(_specs(folder)):
+        text, digest = _text_and_digest(path, families)
+        found[digest] = _head(path, text)
+    return found
+
+
+def _heads(folder: Path) -> Iterator[tuple[Path, str, Head]]:
+    shipped = _read(folder / INDEX)
+    known: dict[str, Head] = shipped.get("specs", {}) if shipped.get("format") == FORMAT else {}
+    families: dict[str, bytes] = {}
+    cached: dict[str, Head] | None = None
+    met: dict[str, Head] = {}
+    new = False
+    for path in sorted(_specs(folder)):
+        text, digest = _text_and_digest(path, families)
+        head = known.get(digest)
+        if head is None:
+            if cached is None:
+                cached = _read(_cache_file(folder))
+            head = cached.get(digest)
+            if head is None:
+                head, new = _head(path, text), True
+            met[digest] = head
+        yield path, digest, head
+    if new:
+        _write_cache(_cache_file(folder), met)
 
 
 def _specs(folder: Path) -> Iterator[Path]:
     for entry in os.scandir(folder):
-        if entry.name.startswith("_"):
-            continue  # families, which are no destinations
-        if entry.is_dir():
+        if entry.is_dir() and not entry.name.startswith("_"):
             yield from (Path(e.path) for e in os.scandir(entry) if e.name.endswith(".yaml"))
         elif entry.name.endswith(".yaml"):
             yield Path(entry.path)
 
 
-def _families(folder: Path) -> int:
-    """When a family last changed (ns), and 0 where there are none."""
-    return max(
-        (path.stat().st_mtime_ns for path in (folder / "_families").glob("*.yaml")), default=0
-    )
-
-
-def _head(path: Path) -> dict[str, Any]:
-    """What the listing shows of one spec. The loader alone judges it; this only reads."""
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+def _text_and_digest(path: Path, families: dict[str, bytes]) -> tuple[bytes, str]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = path.read_bytes().replace(b"\r\n", b"\n")
+    except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+    digest = sha256(text)
+    extends = _EXTENDS.search(text)
+    if extends is not None:
+        from destinations.language.families import family_file
+
+        family = family_file(path, extends[1].decode())
+        if family.name not in families:
+            found = family.read_bytes() if family.is_file() else b""
+            families[family.name] = found.replace(b"\r\n", b"\n")
+        digest.update(b"\0" + families[family.name])
+    return text, digest.hexdigest()
+
+
+def _head(path: Path, text: bytes) -> Head:
+    """What the listing shows of one spec. The loader alone judges it; this only reads."""
+    document = _mapping(path, text)
+    if isinstance(document.get("extends"), str):
+        from destinations.language.families import extended, family_file
+
+        family = family_file(path, document["extends"])
+        if family.is_file():
+            document = extended(document, _mapping(family, family.read_bytes()))
+    if not isinstance(document.get("id"), str):
         raise ConfigurationError(
             f"{path} is no spec: it has no `id:`.", "Take it out of the folder."
         )
-    if isinstance(document.get("extends"), str):
-        document = _extended(document, path)
     deprecated = document.get("deprecated")
     operations = document.get("operations")
     declared: dict[str, Any] = operations if isinstance(operations, dict) else {}
     parts = [part for part in declared.values() if isinstance(part, dict)]
     batches = [part for part in parts if isinstance(part.get("batch"), dict)]
-    answers = [part.get("answer") or {} for part in batches]
     names = [*declared, *(document.get("code_operations") or [])]
     return {
         "id": document["id"],
@@ -128,45 +180,50 @@ def _head(path: Path) -> dict[str, Any]:
         "deprecated": str(deprecated.get("date", "")) if isinstance(deprecated, dict) else "",
         "operations": [str(name) for name in names],
         "batch_size": max(
-            [int(part["batch"].get("rows") or 1) for part in batches]
-            or [int(document.get("batch_rows") or 1)]
+            [_number(part["batch"].get("rows")) for part in batches]
+            or [_number(document.get("batch_rows"))]
         ),
         "per_row_results": document.get("per_row_results") is not False
-        and all(
-            isinstance(answer, dict) and ("accepted" in answer or "rejected" in answer)
-            for answer in answers
-        ),
+        and all(map(_names_rows, batches)),
     }
 
 
-def _extended(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """With what the family says, if it can be read; the loader alone judges that too."""
-    from destinations.language.families import FamilyError, extended, family_file, load_family
+def _mapping(path: Path, text: bytes) -> dict[str, Any]:
+    import yaml
 
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        family = load_family(family_file(path, document["extends"]))
-    except FamilyError:
-        return document
-    return extended(document, family.value)
+        document = yaml.load(text, loader)  # noqa: S506 - a safe loader
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    return document if isinstance(document, dict) else {}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def _names_rows(operation: dict[str, Any]) -> bool:
+    steps = operation.get("steps")
+    answers = [step.get("answer") for step in (operation, *(steps or ())) if isinstance(step, dict)]
+    return any(isinstance(a, dict) and ("accepted" in a or "rejected" in a) for a in answers)
 
 
 def _cache_file(folder: Path) -> Path:
-    import hashlib
-
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    digest = sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     return Path(base) / "storeroom" / f"catalog-{FORMAT}-{digest}.json"
 
 
-def _read_cache(path: Path) -> dict[str, list[Any]]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _write_cache(path: Path, entries: dict[str, list[Any]]) -> None:
+def _write_cache(path: Path, entries: dict[str, Head]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)

@@ -1,52 +1,141 @@
-"""Previews and checks by a destination's id, for the command line."""
+"""How far each spec is proved, and the file that carries the proof.
+
+``documented``
+    every fact of the spec names the vendor's page, and it loads: the loader asks for both.
+``schema-checked``
+    besides, the requests of all its operations are ones that an OpenAPI description of the vendor
+    knows. ``evidence.json`` beside the specs says which description (file, digest, origin) passed
+    which text of the spec (digest): it is written by comparing, never by hand, and counts only
+    while the spec's text is the one that was compared.
+``vendor-verified``
+    recorded from a real account. No recordings are read yet: no spec reaches this level.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+import csv
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from destinations.driver import Operation
+from destinations.catalog_index import EVIDENCE, digest_of
 from destinations.errors import ConfigurationError
 from destinations.http.check import Finding, check
-from destinations.http.preview import preview
+from destinations.http.openapi import Description, read_description
 from destinations.language.loader import SpecError
-from destinations.registry import load_spec
+from destinations.previews import example_model, previews
+from destinations.registry import CATALOG, load_spec, offered_operations, summary_of
+
+FORMAT = 1
 
 
-def previews(destination: str, operation: str | None, rows: int) -> Iterator[dict[str, Any]]:
-    """The requests of one operation, or of every one that the destination has.
+@dataclass(frozen=True)
+class Source:
+    """One OpenAPI file and where it is from."""
+
+    path: Path
+    origin: str = ""
+    official: bool = True
+    """Whether the vendor itself wrote it."""
+
+    @functools.cached_property
+    def description(self) -> Description:
+        return read_description(self.path)
+
+    def as_record(self) -> dict[str, Any]:
+        return {
+            "file": self.path.name,
+            "sha256": sha256(self.path.read_bytes()).hexdigest(),
+            "origin": self.origin,
+            "official": self.official,
+        }
+
+
+def sources_in(folder: Path) -> dict[str, list[Source]]:
+    """Destination id -> its OpenAPI files, by the folder's ``index.csv``.
+
+    The columns ``destination_id`` and ``file`` are needed; ``origin`` and ``vendor_official`` are
+    kept where they are given.
 
     Raises:
-        ConfigurationError: no such destination or operation.
+        ConfigurationError: there is no such folder or index.
     """
-    spec = load_spec(destination)
-    if operation is None:
-        # A destination with a protocol of its own has no requests to show.
-        for offered in spec.operations:
-            yield preview(spec, offered, rows)
-        return
-    if operation not in list(Operation):
-        near = difflib.get_close_matches(operation, list(Operation), n=1)
+    try:
+        rows = list(csv.DictReader((folder / "index.csv").read_text("utf-8").splitlines()))
+    except OSError as error:
         raise ConfigurationError(
-            f"There is no operation '{operation}'.",
-            f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(Operation)}.",
+            f"{folder} has no index.csv: {error.strerror}.",
+            "Name a folder of OpenAPI files, or one file together with a destination.",
+        ) from None
+    found: dict[str, list[Source]] = {}
+    for row in rows:
+        source = Source(
+            folder / row["file"], row.get("origin", ""), row.get("vendor_official") != "no"
         )
-    yield preview(spec, Operation(operation), rows)
+        found.setdefault(row["destination_id"], []).append(source)
+    return found
 
 
-def check_spec(destination: str, description: Path | None = None) -> list[Finding]:
+def check_spec(destination: str, sources: Sequence[Source] = ()) -> list[Finding]:
     """Everything that can be found out about a spec without an account.
 
     Args:
-        description: the vendor's OpenAPI file, if there is one at hand.
+        sources: the vendor's OpenAPI files, where some are at hand.
 
     Raises:
-        ConfigurationError: no such destination.
+        ConfigurationError: no such destination, or an OpenAPI file that cannot be read.
     """
     try:
         spec = load_spec(destination)
     except SpecError as error:
         return [Finding("problem", line) for line in error.message.splitlines()]
-    return [Finding("ok", "It loads."), *check(spec, description)]
+    loads = Finding("ok", "It loads.")
+    if spec.adapter is None:
+        return [loads, *check(spec, [source.description for source in sources])]
+    try:
+        example_model(spec)
+        made = [found for one in offered_operations(spec) for found in previews(spec.id, one, 2)]
+    except ConfigurationError as error:
+        return [loads, Finding("problem", error.message)]
+    return [
+        loads,
+        *(
+            Finding("ok", f"{found['operation']}: {len(found['requests'])} requests for 2 rows.")
+            for found in made
+        ),
+    ]
+
+
+def write_record(
+    names: Iterable[str], passed: Mapping[str, Sequence[Source]], catalog: Path = CATALOG
+) -> None:
+    """Say in the catalog's file which of these destinations passed; others keep what it says.
+
+    Args:
+        passed: destination -> the OpenAPI files that its requests were compared with.
+    """
+    asked = set(names)
+    kept = {name: one for name, one in recorded(catalog).items() if name not in asked}
+    specs = kept | {
+        name: {
+            "spec": digest_of(summary_of(name).path),
+            "descriptions": [source.as_record() for source in passed[name]],
+        }
+        for name in asked & set(passed)
+    }
+    document = {"format": FORMAT, "specs": dict(sorted(specs.items()))}
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    (catalog / EVIDENCE).write_text(text, encoding="utf-8")
+
+
+def recorded(catalog: Path = CATALOG) -> dict[str, dict[str, Any]]:
+    """What the evidence file says, by id."""
+    path = catalog / EVIDENCE
+    if not path.is_file():
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(path.read_bytes())["specs"]
+    return found

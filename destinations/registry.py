@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from destinations.catalog_index import Summary, summaries_in
+from destinations.catalog_index import LEVELS, Summary, summaries_in
 from destinations.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from destinations.connections import Connection
-    from destinations.driver import Capabilities, Driver
+    from destinations.driver import Capabilities, Driver, Operation
     from destinations.language.spec import Spec
 
 ENTRY_POINTS = "storeroom.destinations"
@@ -81,6 +81,51 @@ def summary_of(destination: str) -> Summary:
             else "See `storeroom destinations list` for the ids.",
         )
     return summaries[destination]
+
+
+def search(
+    text: str | None = None,
+    *,
+    category: str | None = None,
+    kind: str | None = None,
+    evidence: str | None = None,
+) -> list[Summary]:
+    """The destinations that fit everything asked for, by id.
+
+    Args:
+        text: part of the id or the name, in any case.
+
+    Raises:
+        ConfigurationError: no destination has this category or kind, or there is no such evidence.
+    """
+    everything = list_destinations()
+    _known("category", category, {row.category for row in everything})
+    _known("kind", kind, {row.kind for row in everything})
+    _known("evidence", evidence, LEVELS)
+    words = (text or "").casefold()
+    return [
+        row
+        for row in everything
+        if (words in row.id or words in row.name.casefold())
+        and category in (None, row.category)
+        and kind in (None, row.kind)
+        and evidence in (None, row.evidence)
+    ]
+
+
+def _known(what: str, asked: str | None, known: Collection[str]) -> None:
+    if asked is None or asked in known:
+        return
+    near = difflib.get_close_matches(asked, known, n=1)
+    raise ConfigurationError(
+        f"No destination has the {what} '{asked}'.",
+        f"Did you mean '{near[0]}'?" if near else f"There are: {', '.join(sorted(known))}.",
+    )
+
+
+def offered_operations(spec: Spec) -> list[Operation]:
+    """What a destination can be asked, in the order of its spec."""
+    return list(spec.code_operations if spec.adapter is not None else spec.operations)
 
 
 def load_spec(destination: str) -> Spec:
@@ -217,6 +262,8 @@ def describe(destination: str) -> dict[str, Any]:
     model = adapter_module(spec).Settings if spec.adapter else None
     return {
         **described(spec, capabilities(spec), model),
+        "evidence": summary.evidence,
+        "extra": spec.extra or "",
         "origin": f"{summary.origin} {summary.version}".strip(),
     }
 

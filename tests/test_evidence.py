@@ -5,11 +5,12 @@ import pytest
 
 from destinations.driver import Operation
 from destinations.errors import ConfigurationError
-from destinations.evidence import check_spec, previews
+from destinations.evidence import check_spec
 from destinations.http.check import check
 from destinations.http.openapi import disagreements
 from destinations.http.preview import preview
 from destinations.language.loader import load_spec_text
+from destinations.previews import previews
 from destinations.registry import CATALOG, list_destinations, load_spec
 
 OPENAPI = Path(__file__).parents[1] / ".." / "shared" / "openapi"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -10,32 +11,49 @@ from dagster_project.cli.output import Exit, cell, out, print_json, print_rows, 
 from dagster_project.progress import announce
 from destinations.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from destinations.evidence import Source
+
 app = App(name="destinations", help_format="plaintext")
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @app.command(name="list")
-def list_all(*, category: str | None = None, as_json: Json = False) -> Exit:
+def list_all(
+    text: str | None = None,
+    *,
+    category: str | None = None,
+    kind: str | None = None,
+    evidence: str | None = None,
+    as_json: Json = False,
+) -> Exit:
     """List the catalog.
 
     Parameters
     ----------
+    text
+        Only destinations whose id or name holds this text.
     category
         Only this category.
+    kind
+        Only this kind: http_api, webhook, database, warehouse, object_storage, file or stream.
+    evidence
+        Only this level of evidence: documented, schema-checked or vendor-verified.
     as_json
         Print one JSON object a line.
     """
-    from destinations.registry import list_destinations
+    from destinations.registry import search
 
-    rows = [
-        row.as_row() for row in list_destinations() if category is None or row.category == category
-    ]
+    found = search(text, category=category, kind=kind, evidence=evidence)
+    rows = [row.as_row() for row in found]
     columns = {
         "id": "id",
         "category": "category",
         "operations": "operations",
         "batch_size": "batch",
+        "per_row_results": "per row",
+        "evidence": "evidence",
     }
     print_rows(rows, columns, as_json=as_json)
     return Exit.DONE
@@ -93,7 +111,7 @@ def preview(
     as_json
         Print one JSON object a line.
     """
-    from destinations.evidence import previews
+    from destinations.previews import previews
     from destinations.registry import list_destinations
 
     if all_destinations == (destination is not None):
@@ -102,13 +120,7 @@ def preview(
         raise ConfigurationError("--all shows every operation; leave --operation out.")
     names = [row.id for row in list_destinations()] if all_destinations else [str(destination)]
     for name in names:
-        shown = list(previews(name, operation, rows))
-        if not shown and not all_destinations:
-            raise ConfigurationError(
-                f"{name} is reached through its own protocol, not by requests.",
-                f"See `storeroom destinations show {name}`.",
-            )
-        for found in shown:
+        for found in previews(name, operation, rows):
             _show_requests(found, as_json=as_json)
     return Exit.DONE
 
@@ -135,6 +147,9 @@ def check(
     destination: str | None = None,
     *,
     connection: str | None = None,
+    openapi: Path | None = None,
+    record: Annotated[bool, Parameter(negative=())] = False,
+    all_destinations: Annotated[bool, Parameter(name="--all", negative=())] = False,
     as_json: Json = False,
 ) -> Exit:
     """Check specs without an account, or with --connection ask the vendor whether it takes us.
@@ -145,20 +160,33 @@ def check(
         Id of the catalog; every destination by default.
     connection
         Name of a connection: send the destination's harmless check request with its credentials.
+    openapi
+        A folder of the vendors' OpenAPI files with an index.csv, or one file: compare requests.
+    record
+        With a folder: write what passed into the catalog's evidence.json.
+    all_destinations
+        Every destination, as by default.
     as_json
         Print one JSON object per finding.
     """
     if connection is not None:
         return _check_connection(connection, as_json=as_json)
-    from destinations.evidence import check_spec
+    if all_destinations and destination is not None:
+        raise ConfigurationError("Name one destination, or use --all.")
+    from destinations.evidence import check_spec, write_record
     from destinations.registry import list_destinations
 
     names = [row.id for row in list_destinations()] if destination is None else [destination]
+    sources = _openapi_sources(openapi, destination, record=record)
     findings = []
     with progress_bar(quiet=as_json):
         for number, name in enumerate(names, start=1):
             announce("check", name, number, len(names))
-            findings += [{"destination": name, **finding.as_row()} for finding in check_spec(name)]
+            made = check_spec(name, sources.get(name, ()))
+            findings += [{"destination": name, **finding.as_row()} for finding in made]
+    if record:
+        failing = {row["destination"] for row in findings if row["state"] == "problem"}
+        write_record(names, {n: s for n, s in sources.items() if n not in failing})
     print_rows(
         findings,
         {"destination": "destination", "state": "state", "text": "finding"},
@@ -166,6 +194,26 @@ def check(
     )
     failed = any(finding["state"] == "problem" for finding in findings)
     return Exit.FAILED if failed else Exit.DONE
+
+
+def _openapi_sources(
+    place: Path | None, destination: str | None, *, record: bool
+) -> dict[str, list[Source]]:
+    """Destination -> the OpenAPI files to compare it with."""
+    from destinations.evidence import Source, sources_in
+
+    if place is not None and place.is_file():
+        if destination is None or record:
+            raise ConfigurationError(
+                "One OpenAPI file is compared with one destination, and not recorded.",
+                "Name the destination; --record takes a folder with an index.csv.",
+            )
+        return {destination: [Source(place)]}
+    if place is None:
+        if record:
+            raise ConfigurationError("There is nothing to record.", "Add --openapi FOLDER.")
+        return {}
+    return sources_in(place)
 
 
 def _check_connection(name: str, *, as_json: bool) -> Exit:

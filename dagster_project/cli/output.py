@@ -21,6 +21,8 @@ err = Console(stderr=True, highlight=False)
 
 SHORT = 20
 """Characters of a cell that is never folded."""
+LONG = 200
+"""Rows above which a listing is plain text."""
 
 
 class Exit(IntEnum):
@@ -52,6 +54,9 @@ def print_rows(
     if as_json:
         print_json(rows)
         return
+    if len(rows) > LONG:
+        _print_plain(rows, columns)
+        return
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for key, heading in columns.items():
         cells = [row.get(key) for row in rows]
@@ -67,6 +72,15 @@ def print_rows(
     for row in rows:
         table.add_row(*(cell(row.get(key)) for key in columns))
     out.print(table)
+
+
+def _print_plain(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
+    """Aligned columns without folding: a long list is searched, and measuring every cell is slow."""
+    lines = [list(columns.values()), *([cell(row.get(key)) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+        out.file.write("  ".join(padded).rstrip() + "\n")
 
 
 def cell(value: Any) -> str:

@@ -7,11 +7,8 @@ at hand, the requests are ones that it knows.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -19,8 +16,8 @@ import orjson
 import polars as pl
 
 from destinations.driver import KEY, Operation, Status
-from destinations.http import openapi
 from destinations.http.answers import judge
+from destinations.http.openapi import Description
 from destinations.http.preview import (
     AUDIENCE,
     example_rows,
@@ -45,11 +42,11 @@ class Finding:
         return asdict(self)
 
 
-def check(spec: Spec, description: Path | None = None) -> list[Finding]:
+def check(spec: Spec, descriptions: Sequence[Description] = ()) -> list[Finding]:
     """Findings in plain words; the spec has been loaded, so its shape holds.
 
     Args:
-        description: the vendor's OpenAPI file (JSON, may be gzipped).
+        descriptions: the vendor's OpenAPI files; a request has to be in one of them.
     """
     if spec.adapter is not None:
         return [Finding("ok", "Its declaration loads; its code is tested against a real server.")]
@@ -61,8 +58,8 @@ def check(spec: Spec, description: Path | None = None) -> list[Finding]:
             Finding("ok", f"{operation.value}: {len(shown_requests)} requests for 2 rows.")
         )
         findings += _within_limits(spec, operation)
-        if description is not None:
-            findings += _described(description, operation, shown_requests)
+        if descriptions:
+            findings += _described(descriptions, operation, shown_requests)
     for number, example in enumerate(spec.examples, start=1):
         findings += _example(spec, number, example)
     without = sorted(set(spec.operations) - {example.operation for example in spec.examples})
@@ -95,19 +92,20 @@ def _many(spec: Spec, count: int) -> pl.DataFrame:
 
 
 def _described(
-    description: Path, operation: Operation, requests: list[dict[str, Any]]
+    descriptions: Sequence[Description], operation: Operation, requests: list[dict[str, Any]]
 ) -> Iterator[Finding]:
-    if not openapi.available():
-        yield Finding("note", "Install jsonschema to compare with the vendor's OpenAPI file.")
-        return
-    opener = gzip.open if description.suffix == ".gz" else open
-    with opener(description, "rt", encoding="utf-8") as file:
-        document = json.load(file)
-    said = [words for request in requests for words in openapi.disagreements(document, request)]
+    """Each request is one that one of the descriptions knows."""
+    said: list[str] = []
+    for request in requests:
+        verdicts = [(one.knows(request), one.disagreements(request)) for one in descriptions]
+        if all(disagreements for _, disagreements in verdicts):
+            # What the description says that has the path tells more than "there is no such path".
+            _, words = max(verdicts, key=lambda verdict: (verdict[0], -len(verdict[1])))
+            said += words
     for words in dict.fromkeys(said):
-        yield Finding("problem", f"{operation.value}: {words}.")
+        yield Finding("problem", f"{operation.value}: the vendor's OpenAPI description: {words}.")
     if not said:
-        yield Finding("ok", f"{operation.value}: agrees with the vendor's OpenAPI file.")
+        yield Finding("ok", f"{operation.value}: agrees with the vendor's OpenAPI description.")
 
 
 def _example(spec: Spec, number: int, example: WorkedExample) -> Iterator[Finding]:

@@ -1,117 +1,450 @@
-"""Requests against a vendor's own OpenAPI 3 description.
+"""Requests against a vendor's own OpenAPI description (2.0, 3.0 and 3.1).
 
-Needs the package ``jsonschema``; without it nothing is said.
+A description is read for what it says of requests: path, method, parameters, media type and
+body. What descriptions are commonly careless about is left alone: hosts, formats, patterns that
+only JavaScript reads, and an alternative (``oneOf``) of which more than one branch fits. Values
+that a preview makes up for secrets and captured ids are taken for anything.
 """
 
 from __future__ import annotations
 
-import copy
-import importlib
-import importlib.util
+import gzip
+import json
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import jsonschema
+from jsonschema.protocols import Validator
+from referencing import Registry, Resource
+
+from destinations.errors import ConfigurationError
 
 MOST = 3
 """Findings named for one request."""
+_ROOT = "urn:description"
+_METHODS = ("get", "post", "put", "patch", "delete")
+_NOBODY = ("localhost", "example", ".local", "127.0.0.1", "yourbaseurl")
+_PLACEHOLDER = re.compile(r"<[a-z0-9_]+>")
+_LOGIN_HEADERS = {"authorization", "content-type", "accept", "user-agent"}
+
+Request = Mapping[str, Any]
+"""As ``preview`` shows it: method, url, headers, query, body."""
 
 
-def available() -> bool:
-    return importlib.util.find_spec("jsonschema") is not None
+@dataclass(frozen=True)
+class Operation:
+    """One described operation, and where it stands in the description."""
+
+    template: str
+    method: str
+    pointer: str
+    node: Mapping[str, Any]
+    shared: Mapping[str, Any]
+    """The path's own node, whose parameters hold for each of its operations."""
+    pattern: re.Pattern[str]
 
 
-def disagreements(description: dict[str, Any], request: dict[str, Any]) -> list[str]:
-    """Where a request (as ``preview`` shows it) is not one that the description knows.
+class Description:
+    """One OpenAPI file.
 
-    Returns:
-        Plain sentences, none when it agrees.
+    Args:
+        document: its JSON.
+        name: how findings call it.
     """
-    validator = importlib.import_module("jsonschema").Draft202012Validator
-    method, path = request["method"], _path(request["url"])
-    template = _template(description, path)
-    if template is None:
-        return [f"the vendor's description has no path like {path}"]
-    operation = description["paths"][template].get(method.lower())
-    if operation is None:
-        return [f"the vendor's description has no {method} {template}"]
-    found = _unknown_parameters(description, template, operation, request)
-    schema = _body_schema(description, operation)
-    if schema is not None and request["body"] is not None:
-        whole = {**_nullable(description), **_nullable(schema)}
-        errors = sorted(validator(whole).iter_errors(request["body"]), key=str)
-        found += [
-            f"body {'.'.join(map(str, error.absolute_path)) or 'as a whole'}: {error.message[:200]}"
-            for error in errors[:MOST]
-        ]
-    return found
+
+    def __init__(self, document: Mapping[str, Any], name: str = "the vendor's description") -> None:
+        self.name = name
+        self._document = document
+        resource = Resource.opaque(document)
+        self._registry: Registry[Any] = Registry().with_resource(_ROOT, resource)
+        self._operations = list(self._described())
+
+    def disagreements(self, request: Request) -> list[str]:
+        """Where a request is not one that is described: plain words, none when it agrees."""
+        method, path = str(request["method"]), urlsplit(str(request["url"])).path or "/"
+        on_path = [one for one in self._operations if one.pattern.fullmatch(path)]
+        if not on_path:
+            return [f"there is no path like {path}"]
+        fitting = [one for one in on_path if one.method == method.lower()]
+        if not fitting:
+            return [f"there is no {method} {on_path[0].template}"]
+        best = min(fitting, key=lambda one: (one.template.count("{"), -len(one.template)))
+        return [*self._parameters(best, request), *self._body(best, request)]
+
+    def knows(self, request: Request) -> bool:
+        """Whether it has the request's path at all."""
+        path = urlsplit(str(request["url"])).path or "/"
+        return any(one.pattern.fullmatch(path) for one in self._operations)
+
+    def _described(self) -> Iterator[Operation]:
+        for template, path_node in (self._document.get("paths") or {}).items():
+            shared = self._resolved(path_node)
+            for method in _METHODS:
+                node = shared.get(method)
+                if not isinstance(node, dict):
+                    continue
+                servers = node.get("servers") or shared.get("servers") or self._servers()
+                prefixes = "|".join(dict.fromkeys(map(_prefix, servers))) or ".*"
+                inside = _template_pattern(template.partition("?")[0].partition("#")[0])
+                pattern = re.compile(f"(?:{prefixes}){inside}/?")
+                pointer = f"/paths/{_escaped(template)}/{method}"
+                yield Operation(template, method, pointer, node, shared, pattern)
+
+    def _servers(self) -> list[Any]:
+        if "swagger" in self._document:  # https://swagger.io/specification/v2/
+            host = self._document.get("host", "localhost")
+            return [{"url": f"https://{host}{self._document.get('basePath', '')}"}]
+        return list(self._document.get("servers") or [{"url": "/"}])
+
+    def _declared(self, operation: Operation) -> dict[tuple[str, str], dict[str, Any]]:
+        """Parameters by place and name; the operation's own come last and so prevail."""
+        nodes = [*operation.shared.get("parameters", ()), *operation.node.get("parameters", ())]
+        found = {}
+        for node in map(self._resolved, nodes):
+            if "name" in node and "in" in node:
+                found[str(node["in"]), str(node["name"])] = dict(node)
+        return found
+
+    def _parameters(self, operation: Operation, request: Request) -> Iterator[str]:
+        declared = self._declared(operation)
+        login = self._login_names()
+        queries = {name: node for (place, name), node in declared.items() if place == "query"}
+        given = {str(name): value for name, value in request["query"].items()}
+        for name, value in given.items():
+            plain = name.removesuffix("[]")
+            open_ended = any(n.get("style") == "deepObject" for n in queries.values())
+            node = queries.get(name) or queries.get(plain) or queries.get(plain + "[]")
+            if node is None and not open_ended and name.lower() not in login:
+                yield f"there is no query parameter {name}"
+            elif node is not None:
+                yield from self._value(f"query parameter {name}", node.get("schema", node), value)
+        headers = {name.lower() for name in request["headers"]}
+        for (place, name), node in declared.items():
+            if not node.get("required") or name.lower() in login:
+                continue
+            if place == "query" and not {name, name + "[]"} & set(given):
+                yield f"the query parameter {name} is missing"
+            if place == "header" and name.lower() not in headers | _LOGIN_HEADERS:
+                yield f"the header {name} is missing"
+
+    def _login_names(self) -> set[str]:
+        """Names of parameters that are keys of a login, which descriptions list elsewhere."""
+        components = self._document.get("components") or {}
+        schemes = components.get("securitySchemes") or self._document.get("securityDefinitions")
+        resolved = map(self._resolved, (schemes or {}).values())
+        return {str(scheme["name"]).lower() for scheme in resolved if scheme.get("name")}
+
+    def _value(self, what: str, schema: Any, text: Any) -> Iterator[str]:
+        schema = self._resolved(schema)
+        value = _typed(schema, text, self._resolved)
+        for words in self._schema_errors(schema, value):
+            yield f"{what}{words}"
+
+    def _body(self, operation: Operation, request: Request) -> Iterator[str]:
+        body, content_type = request["body"], _media_type(request["headers"])
+        contents = self._contents(operation)
+        if body is None or body == "":
+            required = self._resolved(operation.node.get("requestBody", {})).get("required")
+            if required and contents:
+                yield "the body is missing"
+            return
+        if not contents:
+            yield "a body is not described"
+            return
+        chosen = next((kind for kind in contents if _fits(kind, content_type)), None)
+        if chosen is None:
+            yield f"the body is {content_type}; {' or '.join(sorted(contents))} is described"
+            return
+        schema = self._resolved(contents[chosen])
+        if "form" in chosen and isinstance(body, str):
+            body = _form(body, schema, self._resolved)
+        elif isinstance(body, str) and "json" not in chosen:
+            return  # text of another kind: no schema of JSON says anything of it
+        for words in self._schema_errors(contents[chosen], body):
+            yield f"body{words}"
+
+    def _contents(self, operation: Operation) -> dict[str, Any]:
+        """Media type -> schema of the body."""
+        if "swagger" not in self._document:
+            node = self._resolved(operation.node.get("requestBody", {}))
+            return {k: (v or {}).get("schema", {}) for k, v in node.get("content", {}).items()}
+        declared = self._declared(operation)
+        consumed = operation.node.get("consumes") or self._document.get("consumes")
+        for (place, _), node in declared.items():
+            if place == "body":
+                return dict.fromkeys(consumed or ["application/json"], node.get("schema", {}))
+        fields = {name: node for (place, name), node in declared.items() if place == "formData"}
+        if not fields:
+            return {}
+        schema = {
+            "type": "object",
+            "properties": {name: _without_required(node) for name, node in fields.items()},
+            "required": [name for name, node in fields.items() if node.get("required")],
+        }
+        return dict.fromkeys(consumed or ["application/x-www-form-urlencoded"], schema)
+
+    def _schema_errors(self, schema: Any, value: Any) -> Iterator[str]:
+        # The schema may refer to the rest of the document, which is the resource at the root.
+        rooted = _with_root(schema)
+        validator: Validator = _Validator(rooted, registry=self._registry)
+        try:
+            errors = [e for e in validator.iter_errors(value) if not _made_up(e)]
+        except (RecursionError, LookupError, TypeError, ValueError) as error:
+            yield f": its schema cannot be read ({type(error).__name__})"
+            return
+        for error in sorted(errors, key=_depth)[:MOST]:
+            inner = _deepest(error)
+            where = ".".join(map(str, inner.absolute_path))
+            yield f"{' ' + where if where else ''}: {inner.message[:160]}"
+
+    def _resolved(self, node: Any) -> dict[str, Any]:
+        seen = 0
+        while isinstance(node, dict) and isinstance(node.get("$ref"), str) and seen < 20:
+            seen += 1
+            found: Any = self._document
+            for part in node["$ref"].removeprefix("#/").split("/"):
+                name = part.replace("~1", "/").replace("~0", "~")
+                name = name if isinstance(found, dict) and name in found else unquote(name)
+                found = found.get(name) if isinstance(found, dict) else None
+            node = found
+        return node if isinstance(node, dict) else {}
 
 
-def _path(url: str) -> str:
-    return "/" + url.split("://", 1)[-1].partition("/")[2]
+def read_description(path: Path) -> Description:
+    """An OpenAPI file in JSON, gzipped or not.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            document = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} is no OpenAPI file in JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
+        raise ConfigurationError(f"{path} is no OpenAPI file: it has no `paths`.")
+    return Description(document, path.name)
 
 
-def _template(description: dict[str, Any], path: str) -> str | None:
-    """The described path that fits, the one with the fewest parameters; servers may have a prefix."""
-    fitting = []
-    for template in description.get("paths", {}):
-        pattern = re.sub(r"\\\{[^}]*\\\}", "[^/]+", re.escape(template))
-        if re.search(f"{pattern}/?$", path):
-            fitting.append(template)
-    return min(fitting, key=lambda template: (template.count("{"), -len(template)), default=None)
+# --- servers, paths, media types -----------------------------------------------------------
 
 
-def _unknown_parameters(
-    description: dict[str, Any], template: str, operation: dict[str, Any], request: dict[str, Any]
-) -> list[str]:
-    declared = [
-        _resolved(description, parameter)
-        for parameter in [
-            *description["paths"][template].get("parameters", []),
-            *operation.get("parameters", []),
-        ]
-    ]
-    queries = {parameter["name"]: parameter for parameter in declared if parameter["in"] == "query"}
-    unknown = [
-        f"there is no query parameter {name}" for name in request["query"] if name not in queries
-    ]
-    missing = [
-        f"the query parameter {name} is missing"
-        for name, parameter in queries.items()
-        if parameter.get("required") and name not in request["query"]
-    ]
-    return unknown + missing
+def _prefix(server: Any) -> str:
+    """The pattern of what stands before a described path; anything where the server is made up."""
+    url = str((server or {}).get("url", "")) if isinstance(server, dict) else ""
+    variables = server.get("variables") if isinstance(server, dict) else None
+    for name, variable in (variables or {}).items():
+        default = str((variable or {}).get("default", ""))
+        # Only a part of the path is filled in; hosts are not compared.
+        url = url.replace("{" + name + "}", default) if "/" in default else url
+    _, found, rest = url.partition("//")
+    host, _, path = rest.partition("/")
+    if not found or any(word in host for word in _NOBODY):
+        return ".*"
+    return _template_pattern("/" + path.strip("/")) if path.strip("/") else ""
 
 
-def _body_schema(description: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any] | None:
-    content = _resolved(description, operation.get("requestBody", {})).get("content", {})
-    for kind, declared in content.items():
-        if "json" in kind:
-            schema: dict[str, Any] | None = declared.get("schema")
-            return schema
-    return None
+def _template_pattern(template: str) -> str:
+    pattern = re.sub(r"\\\{[^}]*?\\\}", "[^/]+", re.escape(template.rstrip("/")))
+    return pattern.replace(r"\{", "").replace(r"\}", "")
 
 
-def _resolved(description: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    reference = node.get("$ref")
-    if not isinstance(reference, str) or not reference.startswith("#/"):
-        return node
-    found: Any = description
-    for name in reference[2:].split("/"):
-        found = found[name.replace("~1", "/").replace("~0", "~")]
-    return _resolved(description, found)
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
 
 
-def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI 3.0's ``nullable`` as JSON Schema says it."""
-    copied = copy.deepcopy(schema)
-    waiting: list[Any] = [copied]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if node.pop("nullable", None) is True and isinstance(node.get("type"), str):
-                node["type"] = [node["type"], "null"]
-                if isinstance(node.get("enum"), list):
-                    node["enum"] = [*node["enum"], None]
-            waiting += list(node.values())
-        elif isinstance(node, list):
-            waiting += node
-    return copied
+def _media_type(headers: Mapping[str, str]) -> str:
+    named = {name.lower(): value for name, value in headers.items()}
+    return named.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _fits(described: str, sent: str) -> bool:
+    kind = described.partition(";")[0].strip().lower()
+    if kind == "*/*" or kind == sent or ("json" in kind and "json" in sent):
+        return True
+    return kind.endswith("/*") and sent.startswith(kind[:-1])
+
+
+# --- values that travel as text ------------------------------------------------------------
+
+
+def _typed(schema: Mapping[str, Any], text: Any, resolved: Any) -> Any:
+    """A text of a query or a form as the type that its schema wants, if it can be that."""
+    if not isinstance(text, str):
+        return text
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    for part in [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]:
+        inner = resolved(part)
+        kinds.append(inner.get("type"))
+    if "string" in kinds:
+        return text
+    if "integer" in kinds and re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if "number" in kinds and re.fullmatch(r"-?\d+(\.\d+)?", text):
+        return float(text)
+    if "boolean" in kinds and text in ("true", "false"):
+        return text == "true"
+    if "array" in kinds:
+        items = resolved(schema.get("items", {}))
+        return [_typed(items, part, resolved) for part in text.split(",")]
+    return text
+
+
+def _form(text: str, schema: Mapping[str, Any], resolved: Any) -> dict[str, Any]:
+    """A form as the object it stands for: ``a[b]=1`` is a member b of a, ``a[]=1`` an element."""
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        parts = re.findall(r"[^\[\]]+|(?<=\[)(?=\])", name)
+        _put(found, parts, value)
+    return dict(_typed_members(found, schema, resolved))
+
+
+def _put(target: dict[str, Any], parts: list[str], value: str) -> None:
+    *outer, last = parts
+    for part in outer:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            return
+    target[last if last else str(len(target))] = value
+
+
+def _typed_members(members: Mapping[str, Any], schema: Mapping[str, Any], resolved: Any) -> Any:
+    properties = dict(schema.get("properties") or {})
+    for part in schema.get("allOf", ()):
+        properties |= resolved(part).get("properties") or {}
+    extra = schema.get("additionalProperties")
+    for name, value in members.items():
+        inner = resolved(properties.get(name, extra if isinstance(extra, dict) else {}))
+        choices = [inner, *map(resolved, [*inner.get("anyOf", ()), *inner.get("oneOf", ())])]
+        if isinstance(value, dict):
+            as_list = any(one.get("type") == "array" for one in choices)
+            numbered = as_list and all(key.isdigit() for key in value)
+            if numbered:
+                items = next(resolved(o.get("items", {})) for o in choices if o.get("type") == "array")
+                yield name, [
+                    dict(_typed_members(one, items, resolved))
+                    if isinstance(one, dict)
+                    else _typed(items, one, resolved)
+                    for one in value.values()
+                ]
+            else:
+                nested = next((one for one in choices if one.get("properties")), inner)
+                yield name, dict(_typed_members(value, nested, resolved))
+        else:
+            yield name, _typed(inner, value, resolved)
+
+
+def _without_required(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in ("required", "name", "in")}
+
+
+# --- schemas -------------------------------------------------------------------------------
+
+
+def _with_root(schema: Any) -> Any:
+    """The same schema with its references made absolute at the top, where they leave it."""
+    if isinstance(schema, dict):
+        return {
+            key: _ROOT + value
+            if key == "$ref" and isinstance(value, str) and value.startswith("#/")
+            else _with_root(value)
+            for key, value in schema.items()
+        }
+    return [_with_root(one) for one in schema] if isinstance(schema, list) else schema
+
+
+def _made_up(error: Any) -> bool:
+    return isinstance(error.instance, str) and bool(_PLACEHOLDER.search(error.instance))
+
+
+def _deepest(error: Any) -> Any:
+    """Of alternatives none of which fits, what the nearest one misses."""
+    while error.context:
+        inner = [e for e in error.context if not _made_up(e)]
+        if not inner:
+            break
+        error = max(inner, key=lambda e: (len(e.absolute_path), e.validator != "type"))
+    return error
+
+
+def _depth(error: Any) -> tuple[int, str]:
+    return len(error.absolute_path), str(error.message)
+
+
+def _keyword(name: str) -> Any:
+    """A keyword that lets null pass where OpenAPI 3.0 says ``nullable``."""
+    plain = jsonschema.Draft202012Validator.VALIDATORS[name]
+
+    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        if instance is None and schema.get("nullable") is True:
+            return
+        if name == "type" and value in ("file", "any"):
+            return  # Swagger's upload, and what some converters write for "anything"
+        yield from plain(validator, value, instance, schema) or ()
+
+    return check
+
+
+def _required(_: Any, names: Any, instance: Any, schema: Any) -> Any:
+    """What only answers hold (``readOnly``) is not asked of a request."""
+    if not isinstance(instance, dict) or not isinstance(names, list):
+        return
+    properties = schema.get("properties") or {}
+    for name in names:
+        declared = properties.get(name)
+        read_only = isinstance(declared, dict) and declared.get("readOnly")
+        if name not in instance and not read_only:
+            yield jsonschema.ValidationError(f"'{name}' is missing")
+
+
+def _bound(limit: str, exclusive: str, refuses: Any) -> Any:
+    """OpenAPI 3.0 writes ``exclusiveMinimum: true`` beside ``minimum``."""
+
+    def check(_: Any, value: Any, instance: Any, schema: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(instance, int | float):
+            return
+        if isinstance(instance, bool):
+            return
+        strict = limit.startswith("exclusive") or schema.get(exclusive) is True
+        if refuses(instance, value) or (strict and instance == value):
+            yield jsonschema.ValidationError(f"{instance} is not within {limit} {value}")
+
+    return check
+
+
+def _pattern(_: Any, pattern: str, instance: Any, _schema: Any) -> Any:
+    if not isinstance(instance, str):
+        return
+    try:
+        fits = re.search(pattern, instance)
+    except re.error:
+        return
+    if fits is None:
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator: Any = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    {
+        "type": _keyword("type"),
+        "enum": _keyword("enum"),
+        "allOf": _keyword("allOf"),
+        "anyOf": _keyword("anyOf"),
+        "oneOf": _keyword("anyOf"),
+        "$ref": _keyword("$ref"),
+        "required": _required,
+        "pattern": _pattern,
+        "minimum": _bound("minimum", "exclusiveMinimum", lambda one, most: one < most),
+        "maximum": _bound("maximum", "exclusiveMaximum", lambda one, most: one > most),
+        "exclusiveMinimum": _bound("exclusiveMinimum", "", lambda one, most: one < most),
+        "exclusiveMaximum": _bound("exclusiveMaximum", "", lambda one, most: one > most),
+        "multipleOf": None,
+        "unevaluatedProperties": None,
+    },
+)
