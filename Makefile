@@ -42,6 +42,10 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and SQL
 dev: $(VENV)/.demo ## Open the Dagster UI
 	$(BIN)/dagster dev
 
+.PHONY: generated
+generated: $(VENV)/.dev ## Make the files anew that are made from others: the catalog's index, reference pages
+	$(BIN)/python -m destinations.generated
+
 .PHONY: lock
 lock: ## Pin every dependency anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra all --output-file requirements.lock pyproject.toml

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any
 
 from destinations.catalog_index import EVIDENCE, digest_of
 from destinations.errors import ConfigurationError
-from destinations.http.check import Finding, check
+from destinations.http.check import Finding, check, compare
 from destinations.http.openapi import Description, read_description
 from destinations.language.loader import SpecError
 from destinations.previews import example_model, previews
@@ -44,7 +44,7 @@ class Source:
 
     @functools.cached_property
     def description(self) -> Description:
-        return read_description(self.path)
+        return read_description(self.path, official=self.official)
 
     def as_record(self) -> dict[str, Any]:
         return {
@@ -110,24 +110,37 @@ def check_spec(destination: str, sources: Sequence[Source] = ()) -> list[Finding
     ]
 
 
-def write_record(
-    names: Iterable[str], passed: Mapping[str, Sequence[Source]], catalog: Path = CATALOG
-) -> None:
-    """Say in the catalog's file which of these destinations passed; others keep what it says.
+def compared(sources: Mapping[str, Sequence[Source]]) -> dict[str, dict[str, Any]]:
+    """The record of each destination all of whose requests the descriptions given for it know."""
+    passed = {}
+    for name, given in sources.items():
+        if given and _agrees(name, given):
+            passed[name] = {
+                "spec": digest_of(summary_of(name).path),
+                "descriptions": [source.as_record() for source in given],
+            }
+    return passed
+
+
+def _agrees(destination: str, sources: Sequence[Source]) -> bool:
+    try:
+        made = list(previews(destination, None, 2))
+    except ConfigurationError:
+        return False
+    requests = [request for found in made for request in found["requests"]]
+    descriptions = [source.description for source in sources]
+    return not any(compare(requests, descriptions))
+
+
+def write_record(sources: Mapping[str, Sequence[Source]], catalog: Path = CATALOG) -> None:
+    """Say in the catalog's file which of these destinations agree; others keep what it says.
 
     Args:
-        passed: destination -> the OpenAPI files that its requests were compared with.
+        sources: destination -> the OpenAPI files to compare its requests with; none takes the
+            destination out of the file.
     """
-    asked = set(names)
-    kept = {name: one for name, one in recorded(catalog).items() if name not in asked}
-    specs = kept | {
-        name: {
-            "spec": digest_of(summary_of(name).path),
-            "descriptions": [source.as_record() for source in passed[name]],
-        }
-        for name in asked & set(passed)
-    }
-    document = {"format": FORMAT, "specs": dict(sorted(specs.items()))}
+    kept = {name: one for name, one in recorded(catalog).items() if name not in sources}
+    document = {"format": FORMAT, "specs": dict(sorted((kept | compared(sources)).items()))}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     (catalog / EVIDENCE).write_text(text, encoding="utf-8")
 

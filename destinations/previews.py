@@ -14,7 +14,7 @@ from destinations.http.preview import AUDIENCE, preview, sample_rows
 from destinations.language.spec import Spec
 from destinations.registry import adapter_module, load_spec, offered_operations
 
-CODE_FIELDS = {
+CODE_FIELDS: dict[str, list[Any]] = {
     "email": ["ann@example.com", "bob@example.com"],
     "first_name": ["Ann", "Bob"],
     "plan": ["gold", None],

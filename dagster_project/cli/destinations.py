@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from dagster_project.cli.output import Exit, cell, out, print_json, print_rows, progress_bar
+from dagster_project.cli.output import Exit, cell, err, out, print_json, print_rows, progress_bar
 from dagster_project.progress import announce
 from destinations.errors import ConfigurationError
 
@@ -119,10 +119,18 @@ def preview(
     if all_destinations and operation is not None:
         raise ConfigurationError("--all shows every operation; leave --operation out.")
     names = [row.id for row in list_destinations()] if all_destinations else [str(destination)]
+    code = Exit.DONE
     for name in names:
-        for found in previews(name, operation, rows):
-            _show_requests(found, as_json=as_json)
-    return Exit.DONE
+        try:
+            for found in previews(name, operation, rows):
+                _show_requests(found, as_json=as_json)
+        except ConfigurationError as error:
+            if not all_destinations:
+                raise
+            # One spec that cannot be used does not hide the others.
+            err.print(f"{name}: {error}", markup=False, soft_wrap=True)
+            code = Exit.FAILED
+    return code
 
 
 def _show_requests(found: dict[str, Any], *, as_json: bool) -> None:
@@ -185,8 +193,7 @@ def check(
             made = check_spec(name, sources.get(name, ()))
             findings += [{"destination": name, **finding.as_row()} for finding in made]
     if record:
-        failing = {row["destination"] for row in findings if row["state"] == "problem"}
-        write_record(names, {n: s for n, s in sources.items() if n not in failing})
+        write_record({name: sources.get(name, ()) for name in names})
     print_rows(
         findings,
         {"destination": "destination", "state": "state", "text": "finding"},

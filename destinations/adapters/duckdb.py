@@ -149,7 +149,10 @@ class DuckdbDriver:
             fields = tables.written_fields(delivery.rows, self._settings.key_column)
             schema = delivery.rows.select(fields).schema
             yield from (sql_shown(url, ddl) for ddl in self._ddl(schema, {}))
-        parameters = {"storeroom_rows": delivery.payload.to_pylist(), "window": [0, delivery.rows.height]}
+        parameters = {
+            "storeroom_rows": delivery.payload.to_pylist(),
+            "window": [0, delivery.rows.height],
+        }
         yield sql_shown(url, self._statement(delivery, {}), parameters)
 
     def _ddl(self, schema: pl.Schema, columns: Mapping[str, str]) -> list[str]:

@@ -269,7 +269,9 @@ class PostgresDriver:
         schema = delivery.rows.select(
             tables.written_fields(delivery.rows, self._settings.key_column)
         ).schema
-        self._columns = {name: tables.column_type(kind, "postgres") for name, kind in schema.items()}
+        self._columns = {
+            name: tables.column_type(kind, "postgres") for name, kind in schema.items()
+        }
         if self._settings.create_table:
             yield from (sql_shown(url, ddl) for ddl in self._ddl(schema, {}))
         stage, source, merge = self._merging(delivery.rows)

@@ -32,7 +32,6 @@ from destinations.adapters.rendering import (
 from destinations.driver import Capabilities, Delivery, Driver, Operation, Outcome, Shown
 from destinations.errors import StoreroomError
 
-
 PART = ".part"
 """Ends the name of a file that is not whole yet."""
 

@@ -7,8 +7,8 @@ at hand, the requests are ones that it knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ from destinations.http.session import Response
 from destinations.language.compile import Compiled
 from destinations.language.settings import checked, example_settings
 from destinations.language.spec import ExampleAnswer, ExampleRequest, Spec, WorkedExample
+
+AGREES = "agrees with the OpenAPI description"
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,36 @@ def _many(spec: Spec, count: int) -> pl.DataFrame:
     )
 
 
+def compare(
+    requests: Sequence[Mapping[str, Any]], descriptions: Sequence[Description]
+) -> Iterator[Finding]:
+    """What OpenAPI descriptions of the vendor say of requests; nothing where they agree.
+
+    A description that has no such path is silent, and one that others wrote may err: that is a
+    note. What the vendor's own says otherwise is a problem.
+    """
+    for request in requests:
+        knowing = [one for one in descriptions if one.knows(request)]
+        if not knowing:
+            path = urlsplit(str(request["url"])).path
+            yield Finding("note", f"no OpenAPI description has the path {path}.")
+            continue
+        said = {id(one): one.disagreements(request) for one in knowing}
+        nearest = min(knowing, key=lambda one: len(said[id(one)]))
+        for words in said[id(nearest)]:
+            if nearest.official:
+                yield Finding("problem", f"the vendor's OpenAPI description: {words}.")
+            else:
+                yield Finding("note", f"an OpenAPI description by others: {words}.")
+
+
 def _described(
     descriptions: Sequence[Description], operation: Operation, requests: list[dict[str, Any]]
 ) -> Iterator[Finding]:
-    """Each request is one that one of the descriptions knows."""
-    said: list[str] = []
-    for request in requests:
-        verdicts = [(one.knows(request), one.disagreements(request)) for one in descriptions]
-        if all(disagreements for _, disagreements in verdicts):
-            # What the description says that has the path tells more than "there is no such path".
-            _, words = max(verdicts, key=lambda verdict: (verdict[0], -len(verdict[1])))
-            said += words
-    for words in dict.fromkeys(said):
-        yield Finding("problem", f"{operation.value}: the vendor's OpenAPI description: {words}.")
-    if not said:
-        yield Finding("ok", f"{operation.value}: agrees with the vendor's OpenAPI description.")
+    found = list(dict.fromkeys(compare(requests, descriptions)))
+    yield from (replace(one, text=f"{operation.value}: {one.text}") for one in found)
+    if not found:
+        yield Finding("ok", f"{operation.value}: {AGREES}.")
 
 
 def _example(spec: Spec, number: int, example: WorkedExample) -> Iterator[Finding]:

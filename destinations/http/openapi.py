@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import jsonschema
 from jsonschema.protocols import Validator
 from referencing import Registry, Resource
+from referencing.exceptions import Unresolvable
 
 from destinations.errors import ConfigurationError
 
@@ -53,11 +54,11 @@ class Description:
 
     Args:
         document: its JSON.
-        name: how findings call it.
+        official: whether the vendor itself wrote it.
     """
 
-    def __init__(self, document: Mapping[str, Any], name: str = "the vendor's description") -> None:
-        self.name = name
+    def __init__(self, document: Mapping[str, Any], *, official: bool = True) -> None:
+        self.official = official
         self._document = document
         resource = Resource.opaque(document)
         self._registry: Registry[Any] = Registry().with_resource(_ROOT, resource)
@@ -72,8 +73,14 @@ class Description:
         fitting = [one for one in on_path if one.method == method.lower()]
         if not fitting:
             return [f"there is no {method} {on_path[0].template}"]
-        best = min(fitting, key=lambda one: (one.template.count("{"), -len(one.template)))
-        return [*self._parameters(best, request), *self._body(best, request)]
+        # Some descriptions part one path into several by a fragment, one for each kind of body.
+        plainest = min(one.template.count("{") for one in fitting)
+        said = [
+            [*self._parameters(one, request), *self._body(one, request)]
+            for one in fitting
+            if one.template.count("{") == plainest
+        ]
+        return min(said, key=len)
 
     def knows(self, request: Request) -> bool:
         """Whether it has the request's path at all."""
@@ -193,13 +200,13 @@ class Description:
         validator: Validator = _Validator(rooted, registry=self._registry)
         try:
             errors = [e for e in validator.iter_errors(value) if not _made_up(e)]
-        except (RecursionError, LookupError, TypeError, ValueError) as error:
+        except (Unresolvable, RecursionError, LookupError, TypeError, ValueError) as error:
             yield f": its schema cannot be read ({type(error).__name__})"
             return
-        for error in sorted(errors, key=_depth)[:MOST]:
-            inner = _deepest(error)
+        for found in sorted(errors, key=_depth)[:MOST]:
+            inner = _deepest(found)
             where = ".".join(map(str, inner.absolute_path))
-            yield f"{' ' + where if where else ''}: {inner.message[:160]}"
+            yield f"{' ' + where if where else ''}: {_words(inner)}"
 
     def _resolved(self, node: Any) -> dict[str, Any]:
         seen = 0
@@ -214,7 +221,7 @@ class Description:
         return node if isinstance(node, dict) else {}
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path, *, official: bool = True) -> Description:
     """An OpenAPI file in JSON, gzipped or not.
 
     Raises:
@@ -228,7 +235,7 @@ def read_description(path: Path) -> Description:
         raise ConfigurationError(f"{path} is no OpenAPI file in JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
         raise ConfigurationError(f"{path} is no OpenAPI file: it has no `paths`.")
-    return Description(document, path.name)
+    return Description(document, official=official)
 
 
 # --- servers, paths, media types -----------------------------------------------------------
@@ -308,9 +315,9 @@ def _form(text: str, schema: Mapping[str, Any], resolved: Any) -> dict[str, Any]
 def _put(target: dict[str, Any], parts: list[str], value: str) -> None:
     *outer, last = parts
     for part in outer:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            return
+        if not isinstance(target.get(part), dict):
+            target[part] = {}
+        target = target[part]
     target[last if last else str(len(target))] = value
 
 
@@ -326,13 +333,18 @@ def _typed_members(members: Mapping[str, Any], schema: Mapping[str, Any], resolv
             as_list = any(one.get("type") == "array" for one in choices)
             numbered = as_list and all(key.isdigit() for key in value)
             if numbered:
-                items = next(resolved(o.get("items", {})) for o in choices if o.get("type") == "array")
-                yield name, [
-                    dict(_typed_members(one, items, resolved))
-                    if isinstance(one, dict)
-                    else _typed(items, one, resolved)
-                    for one in value.values()
-                ]
+                items = next(
+                    resolved(o.get("items", {})) for o in choices if o.get("type") == "array"
+                )
+                yield (
+                    name,
+                    [
+                        dict(_typed_members(one, items, resolved))
+                        if isinstance(one, dict)
+                        else _typed(items, one, resolved)
+                        for one in value.values()
+                    ],
+                )
             else:
                 nested = next((one for one in choices if one.get("properties")), inner)
                 yield name, dict(_typed_members(value, nested, resolved))
@@ -371,6 +383,14 @@ def _deepest(error: Any) -> Any:
             break
         error = max(inner, key=lambda e: (len(e.absolute_path), e.validator != "type"))
     return error
+
+
+def _words(error: Any) -> str:
+    """The error in one line; a long value is cut, and the rule that it breaks is named."""
+    message = str(error.message)
+    if len(message) <= 160:
+        return message
+    return f"{message[:80]}... breaks {error.validator}: {str(error.validator_value)[:80]}"
 
 
 def _depth(error: Any) -> tuple[int, str]:

@@ -37,12 +37,19 @@ def test_as_a_table_and_as_json(
 
 def test_every_destination_can_be_previewed(storeroom: Any) -> None:
     listed = storeroom("destinations", "list", "--json").rows
-    by_requests = {row["id"] for row in listed if row["kind"] in ("http_api", "webhook")}
     previews = storeroom("destinations", "preview", "--all", "--json").rows
-    assert {row["destination"] for row in previews} == by_requests
-    assert all(row["operation"] for row in previews)
+    offered = {(row["id"], operation) for row in listed for operation in row["operations"]}
+    assert {(row["destination"], row["operation"]) for row in previews} == offered
+    assert all(row["requests"] for row in previews)
     hubspot = [r for row in previews if row["destination"] == "hubspot" for r in row["requests"]]
     assert all(request["url"].startswith("https://api.hubapi.com/") for request in hubspot)
+
+
+def test_an_operation_that_a_destination_lacks_is_a_wrong_usage(storeroom: Any) -> None:
+    said = storeroom("destinations", "preview", "hubspot", "--operation", "track", "--json")
+    assert said.code == 2
+    assert "HubSpot CRM has no track" in said.err
+    assert said.out == ""
 
 
 def test_specs_hold_and_a_connection_is_asked(storeroom: Any) -> None:
