@@ -16,6 +16,7 @@ import polars as pl
 
 from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Status, results_for
 from destinations.http.session import Response
+from destinations.language.compile import Sought
 from destinations.language.replies import Answer, ErrorRule, NamedRows
 from destinations.language.spec import Spec
 from destinations.language.steps import Step
@@ -38,6 +39,8 @@ class Verdict:
     """Nothing remains to be done for the rows: later steps are left out."""
     gone: bool = False
     """Nothing is known by the rows' remembered id any more."""
+    unmatched: int | None = None
+    """How many elements of the list were looked at, where none of them was the row's."""
 
     @property
     def retries(self) -> bool:
@@ -45,13 +48,19 @@ class Verdict:
 
 
 def judge(
-    spec: Spec, step: Step, response: Response, rows: pl.DataFrame, idempotent: bool
+    spec: Spec,
+    step: Step,
+    response: Response,
+    rows: pl.DataFrame,
+    idempotent: bool,
+    match: Mapping[str, Sought] | None = None,
 ) -> Verdict:
     """The verdict of an answer on the rows of its request.
 
     Args:
         rows: in the order of the request, fields as they were sent.
         idempotent: whether the request may safely be sent again.
+        match: what ``answer.match`` looks for, by dotted path.
     """
     document = parsed(response.body)
     words = _words(spec, response, document)
@@ -64,7 +73,7 @@ def judge(
             return _in_doubt(rows, "The answer is not the JSON that was promised.")
         if not _holds(answer.body, document):
             return _refused(rows, words)
-        return _accepted(answer, document, rows)
+        return _accepted(answer, document, rows, match or {})
     return _by_status(response.status, rows, words, idempotent)
 
 
@@ -188,14 +197,21 @@ def _in_doubt(rows: pl.DataFrame, why: str) -> Verdict:
 def _promises(answer: Answer) -> bool:
     """Whether a success is told from the body, not from the status alone."""
     lists = answer.accepted or answer.rejected
-    return bool(lists or answer.body or answer.count or answer.refused_count or answer.id)
+    return bool(
+        lists or answer.body or answer.count or answer.refused_count or answer.id or answer.at
+    )
 
 
-def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
+def refuses_login(spec: Spec, step: Step, response: Response) -> bool:
+    """Whether an answer says that the credentials are wrong, by a rule of the spec or by 401."""
+    rule = _rule((*step.errors, *spec.errors), response.status, parsed(response.body))
+    return response.status == 401 if rule is None else rule.means == "auth"
+
+
+def _accepted(
+    answer: Answer, document: Any, rows: pl.DataFrame, match: Mapping[str, Sought]
+) -> Verdict:
     """The verdict of an answer with a status of success."""
-    captures, lacking = _captured(answer.capture, document)
-    if lacking:
-        return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     for path, wanted in ((answer.count, rows.height), (answer.refused_count, 0)):
         if path is None:
             continue
@@ -206,14 +222,52 @@ def _accepted(answer: Answer, document: Any, rows: pl.DataFrame) -> Verdict:
             return _refused(
                 rows, f"The destination answered {path}: {number} for {rows.height} rows."
             )
+    if answer.at is not None:
+        elements = found(answer.at.removesuffix("?"), document)
+        if elements is None or (elements is MISSING and answer.at.endswith("?")):
+            elements = []
+        if not isinstance(elements, list):
+            return _in_doubt(rows, f"The answer lacks the list '{answer.at}'.")
+        element = next((one for one in elements if _is_sought(one, match)), MISSING)
+        if element is MISSING:
+            return _unmatched(answer, rows, len(elements))
+        document = element
+    captures, lacking = _captured(answer.capture, document)
+    if lacking:
+        return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     if answer.accepted or answer.rejected:
         return _named(answer, document, rows, captures)
-    identifier = found(answer.id, document) if answer.id else None
-    remote = pl.Series(
-        [None if identifier in (MISSING, None) else str(identifier)], dtype=pl.String
-    )
+    ids, lacking = _captured({"id": answer.id} if answer.id else {}, document)
+    if lacking:
+        return _in_doubt(rows, f"The answer lacks '{lacking}'.")
+    captures = {**ids, **captures}
+    identifier = ids.get("id")
+    remote = pl.Series([None if identifier is None else str(identifier)], dtype=pl.String)
     known = remote if rows.height == 1 else None
     return Verdict(results_for(rows, Status.ACCEPTED, remote_id=known), captures=captures)
+
+
+def _is_sought(element: Any, match: Mapping[str, Sought]) -> bool:
+    """Whether an element has the values that a row is found by; numbers count as their text."""
+    for path, sought in match.items():
+        value = found(path, element)
+        if value in (MISSING, None) or sought.text is None:
+            return False
+        words, wanted = _text_of(value), sought.text
+        if words != wanted and not (sought.any_case and words.casefold() == wanted.casefold()):
+            return False
+    return True
+
+
+def _unmatched(answer: Answer, rows: pl.DataFrame, looked_at: int) -> Verdict:
+    """No element is the row's: fine where the spec says that it may be missing."""
+    paths = [*answer.capture.values(), *([answer.id] if answer.id else [])]
+    if all(path.endswith("?") for path in paths):
+        captures: dict[str, Any] = dict.fromkeys([*answer.capture, *(["id"] if answer.id else [])])
+        accepted = results_for(rows, Status.ACCEPTED)
+        return Verdict(accepted, captures=captures, unmatched=looked_at)
+    refused = results_for(rows, Status.REJECTED, "The destination's list does not have this row.")
+    return Verdict(refused, unmatched=looked_at)
 
 
 def _captured(paths: Mapping[str, str], document: Any) -> tuple[dict[str, Any], str | None]:

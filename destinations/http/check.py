@@ -16,7 +16,6 @@ import orjson
 import polars as pl
 
 from destinations.driver import KEY, Operation, Status
-from destinations.http.answers import judge
 from destinations.http.openapi import Description
 from destinations.http.preview import (
     AUDIENCE,
@@ -28,9 +27,12 @@ from destinations.http.preview import (
     shown,
 )
 from destinations.http.session import Response
+from destinations.http.walk import UnansweredError, Walk
 from destinations.language.compile import Compiled
+from destinations.language.requests import Request
 from destinations.language.settings import checked, example_settings
 from destinations.language.spec import ExampleAnswer, ExampleRequest, Spec, WorkedExample
+from destinations.language.steps import Step
 
 AGREES = "agrees with the OpenAPI description"
 
@@ -166,29 +168,23 @@ def _played(
     answers = iter(example.answers)
     made: list[dict[str, Any]] = []
     outcomes: dict[str, str] = {}
+
+    def ask(request: Request, _: Step) -> Response:
+        made.append(shown(spec, request))
+        given = next(answers, None)
+        if given is None:
+            raise UnansweredError(Status.IN_DOUBT, "no answer")
+        return _response(given)
+
     for first in compiled.requests(rows):
-        pending, captures = first.rows, sample_captures(compiled)
-        for position, template in enumerate(compiled.steps):
-            if pending.is_empty():
-                break
-            later = compiled.following(position, pending, captures) if position else None
-            made.append(shown(spec, later or first.request))
-            given = next(answers, None)
-            if given is None:
-                continue
-            verdict = judge(
-                spec,
-                template.step,
-                _response(given),
-                compiled.prepared(pending),
-                compiled.declaration.idempotent,
-            )
-            captures |= {f"{template.step.name}.{k}": v for k, v in verdict.captures.items()}
-            said = dict(zip(verdict.results[KEY], verdict.results["status"], strict=True))
-            outcomes |= said
-            going_on = [key for key, status in said.items() if status == Status.ACCEPTED.value]
-            going_on = [] if verdict.settled else going_on
-            pending = pending.filter(pl.col(KEY).is_in(going_on))
+        if example.answers:
+            results = Walk(spec, compiled, first, ask).results()
+            outcomes |= dict(zip(results[KEY], results["status"], strict=True))
+            continue
+        made.append(shown(spec, first.request))
+        for position in range(first.position + 1, len(compiled.steps)):
+            later = compiled.following(position, first.rows, sample_captures(compiled))
+            made.append(shown(spec, later))
     return made, [outcomes.get(key, "no answer") for key in rows[KEY]]
 
 

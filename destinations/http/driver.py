@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from destinations.driver import (
     KEY,
-    REMOTE_ID,
     Capabilities,
     Delivery,
     Operation,
     Outcome,
     Status,
-    results_for,
 )
 from destinations.errors import StoreroomError
 from destinations.http.answers import MISSING, Verdict, found, judge, parsed
@@ -26,6 +25,7 @@ from destinations.http.limits import Limiter
 from destinations.http.redaction import Redactor
 from destinations.http.retry_after import seconds_to_wait
 from destinations.http.session import NoAnswerError, NotSentError, Response, Session
+from destinations.http.walk import UnansweredError, Walk
 from destinations.language.capabilities import capabilities, problems
 from destinations.language.compile import Compiled, request_without_rows
 from destinations.language.requests import Request
@@ -84,45 +84,34 @@ class HttpDriver:
 
     def deliveries(self, operation: Operation, rows: pl.DataFrame) -> Iterator[Delivery]:
         for rendered in self._compiled[operation].requests(rows):
-            request = rendered.request
-            yield Delivery(operation, rendered.rows, request, len(request.body or b""))
+            size = len(rendered.request.body or b"")
+            yield Delivery(operation, rendered.rows, rendered, size)
 
     def shown(self, delivery: Delivery) -> dict[str, Any]:
         """The first request of a delivery: ``method``, ``url``, ``headers``, ``body`` (cut), without
         the login and with secrets blacked out.
         """
-        return self._request_sample(delivery.payload)
+        return self._request_sample(delivery.payload.request)
 
     def send(self, delivery: Delivery) -> Outcome:
-        compiled = self._compiled[delivery.operation]
-        run = _Run(delivery, self._redacted)
-        for position, template in enumerate(compiled.steps):
-            if position == 0:
-                request: Request = delivery.payload
-            else:
-                request = compiled.following(position, run.pending, run.captures)
+        sent = _Sent()
+
+        def ask(request: Request, _: Step) -> Response:
             wait = self._limiter.acquire(PATIENCE)
             if wait > 0:
-                run.settle(results_for(run.pending, Status.RETRY, "The account's rate limit."))
-                run.retry_after = wait
-                break
-            response = self._attempt(request, run)
-            if response is None:
-                break
-            named = _naming(template.step, run.pending)
-            rows = run.pending
-            if named:
-                rows = compiled.prepared(rows.select(KEY, *named))
-            idempotent = compiled.declaration.idempotent
-            verdict = judge(self.spec, template.step, response, rows, idempotent)
-            run.retry_after = self._asked_to_wait(verdict, response)
-            if len(compiled.steps) == 1:
-                return run.answered(verdict)
-            run.take(verdict, template.step.name)
-            if run.pending.is_empty():
-                break
-        run.settle(results_for(run.pending, Status.ACCEPTED))
-        return run.outcome()
+                raise UnansweredError(Status.RETRY, "The account's rate limit.", wait)
+            return self._attempt(request, sent)
+
+        compiled = self._compiled[delivery.operation]
+        walk = Walk(self.spec, compiled, delivery.payload, ask, self._asked_to_wait)
+        results = walk.results()
+        if results["message"].null_count() < results.height:
+            # Vendors quote requests in their errors; each different message is searched once.
+            said = results["message"].drop_nulls().unique()
+            messages = {text: self._redacted(text) for text in said}
+            results = results.with_columns(pl.col("message").replace(messages))
+        stop = None if walk.stop is None else self._redacted(walk.stop)
+        return Outcome(results, walk.retry_after, walk.whole, stop, sent.requests, sent.sample)
 
     def check(self) -> str:
         step = self.spec.check
@@ -135,7 +124,9 @@ class HttpDriver:
                 f"{self.spec.name} did not answer: {self._redacted(str(error))}."
             ) from None
         row = pl.DataFrame({KEY: [""]})
-        verdict = judge(self.spec, step, response, row, idempotent=True)
+        # Who we are is good to know, and no part of the answer.
+        asked = step.model_copy(update={"answer": step.answer.model_copy(update={"id": None})})
+        verdict = judge(self.spec, asked, response, row, idempotent=True)
         if verdict.results["status"][0] != Status.ACCEPTED.value:
             raise StoreroomError(
                 f"{self.spec.name} refused: {self._redacted(str(verdict.results['message'][0]))}",
@@ -153,19 +144,17 @@ class HttpDriver:
         ours = self._login(request)
         return self._session.send(ours.method, ours.path, ours.headers, ours.body)
 
-    def _attempt(self, request: Request, run: _Run) -> Response | None:
-        """Send; without an answer settle the pending rows and return None."""
-        run.requests += 1
-        run.sample = {"request": self._request_sample(request)}
+    def _attempt(self, request: Request, sent: _Sent) -> Response:
+        """Raises: UnansweredError: it never left, or left and nothing came back."""
+        sent.requests += 1
+        sent.sample = {"request": self._request_sample(request)}
         try:
             response = self._send(request)
         except NotSentError as error:
-            run.settle(results_for(run.pending, Status.RETRY, f"Not sent: {error}"))
-            return None
+            raise UnansweredError(Status.RETRY, f"Not sent: {error}") from None
         except NoAnswerError as error:
-            run.settle(results_for(run.pending, Status.IN_DOUBT, f"No answer: {error}"))
-            return None
-        run.sample["response"] = {
+            raise UnansweredError(Status.IN_DOUBT, f"No answer: {error}") from None
+        sent.sample["response"] = {
             "status": response.status,
             "body": self._excerpt(response.body),
         }
@@ -209,77 +198,9 @@ class HttpDriver:
         return self._redacted(body.decode("utf-8", "replace"))[:SAMPLE_CHARACTERS]
 
 
-def _naming(step: Step, rows: pl.DataFrame) -> list[str]:
-    """The columns, besides the key, by which an answer of this step may name rows."""
-    lists = [named for named in (step.answer.accepted, step.answer.rejected) if named]
-    return [
-        name for name in rows.columns if lists and name in (REMOTE_ID, *(n.field for n in lists))
-    ]
+@dataclass
+class _Sent:
+    """What one delivery took, for the run's record."""
 
-
-class _Run:
-    """One delivery on its way through the steps."""
-
-    def __init__(self, delivery: Delivery, redacted: Redactor) -> None:
-        self._redacted = redacted
-        self.rows = delivery.rows
-        self.pending = delivery.rows
-        self.captures: dict[str, Any] = {}
-        self.requests = 0
-        self.retry_after: float | None = None
-        self.sample: dict[str, Any] = {}
-        self._settled: list[pl.DataFrame] = []
-        self._remote: list[pl.DataFrame] = []
-        self._whole = False
-        self._stop: str | None = None
-
-    def take(self, verdict: Verdict, step: str | None) -> None:
-        """Rows that the step accepted go on; the others stay with its verdict."""
-        accepted = pl.col("status") == Status.ACCEPTED.value
-        self._whole, self._stop = verdict.whole, verdict.stop
-        self._settled.append(verdict.results.filter(~accepted))
-        going_on = verdict.results.filter(accepted)
-        known = going_on.filter(pl.col("remote_id").is_not_null())
-        self._remote.append(known.select(KEY, known="remote_id"))
-        if step is not None:
-            self.captures |= {f"{step}.{name}": value for name, value in verdict.captures.items()}
-        self.pending = self.pending.join(going_on.select(KEY), on=KEY, how="semi")
-        if verdict.settled:
-            self.settle(results_for(self.pending, Status.ACCEPTED))
-
-    def settle(self, results: pl.DataFrame) -> None:
-        self._settled.append(results)
-        self.pending = self.pending.clear()
-
-    def outcome(self) -> Outcome:
-        results = pl.concat(self._settled)
-        nothing = pl.DataFrame(schema={KEY: pl.String, "known": pl.String})
-        known = pl.concat([nothing, *self._remote]).unique(KEY, keep="last")
-        ordered = (
-            self.rows.select(KEY)
-            .join(results, on=KEY, how="left", maintain_order="left")
-            .join(known, on=KEY, how="left", maintain_order="left")
-            .with_columns(remote_id=pl.coalesce("remote_id", "known"))
-            .drop("known")
-        )
-        return self._told(ordered)
-
-    def answered(self, verdict: Verdict) -> Outcome:
-        """The outcome where one request is all: the verdict as it stands."""
-        self._whole, self._stop = verdict.whole, verdict.stop
-        return self._told(verdict.results)
-
-    def _told(self, results: pl.DataFrame) -> Outcome:
-        if results["message"].null_count() < results.height:
-            # Vendors quote requests in their errors; each different message is searched once.
-            said = results["message"].drop_nulls().unique()
-            messages = {text: self._redacted(text) for text in said}
-            results = results.with_columns(pl.col("message").replace(messages))
-        return Outcome(
-            results,
-            self.retry_after,
-            self._whole,
-            None if self._stop is None else self._redacted(self._stop),
-            self.requests,
-            self.sample,
-        )
+    requests: int = 0
+    sample: dict[str, Any] = field(default_factory=dict)

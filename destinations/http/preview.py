@@ -59,7 +59,7 @@ def rendered(spec: Spec, operation: Operation, rows: pl.DataFrame) -> Iterator[R
     """Every request of every step, before the login."""
     compiled = Compiled(spec, operation, example_settings(spec), AUDIENCE)
     captures = sample_captures(compiled)
-    for first in compiled.requests(rows):
+    for first in compiled.requests(rows, conditions=False):
         yield first.request
         for position in range(1, len(compiled.steps)):
             yield compiled.following(position, first.rows, captures)

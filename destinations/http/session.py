@@ -58,7 +58,13 @@ class Session:
         self._idle: deque[Connection] = deque()
 
     def url(self, path: str) -> str:
-        """A path below the base URL; a path of just ``/`` is the base URL itself."""
+        """A path below the base URL; a path of just ``/`` is the base URL itself.
+
+        Raises:
+            NotSentError: it is a whole URL (of a next page), and of another host.
+        """
+        if not path.startswith("/") and urlsplit(path)[:2] != urlsplit(self._base_url)[:2]:
+            raise NotSentError("the destination leads to another host")
         return joined(self._base_url, path)
 
     def send(
@@ -108,6 +114,9 @@ class Session:
 
 
 def joined(base_url: str, path: str) -> str:
+    """A path below the base URL; a whole URL (of a next page) as it stands."""
+    if not path.startswith("/"):
+        return path
     return base_url if path == "/" else base_url.rstrip("/") + path
 
 

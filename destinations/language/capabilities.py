@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
 from destinations.driver import KEY, REMOTE_ID, Capabilities, Operation
+from destinations.language.compile import NO_REMOTE_ID
+from destinations.language.conditions import may_apply
 from destinations.language.normalise import prepare
 from destinations.language.requests import StepTemplate
 from destinations.language.spec import DestinationField, Spec
+from destinations.language.steps import captured_by
 from destinations.language.template import CUSTOM, FIELDS
 from destinations.language.template import REMOTE_ID as REMOTE_ID_NAME
-
-NO_REMOTE_ID = "The destination's own id of this row is not known, and nothing else finds it there."
 
 
 def capabilities(spec: Spec) -> Capabilities:
@@ -57,13 +58,14 @@ def problems(spec: Spec, steps: Iterable[StepTemplate], rows: pl.DataFrame) -> p
 
     Only fields that the operation sends count: a removal by id needs no e-mail address.
     """
+    templates = list(steps)
     names = [
-        (part, found.name)
-        for step in steps
-        for part, found in step.placeholders()
+        (template, part, found.name)
+        for template in templates
+        for part, found in template.placeholders()
         if not found.scope
     ]
-    used = {name for _, name in names}
+    used = {name for _, _, name in names}
     declared = {
         name: field for name, field in spec.fields.items() if name in used or FIELDS in used
     }
@@ -72,16 +74,33 @@ def problems(spec: Spec, steps: Iterable[StepTemplate], rows: pl.DataFrame) -> p
         pl.lit(None, dtype=pl.String).alias(name) for name in missing
     )
     rules = [*_field_rules(declared), *_identifier_rules(spec, declared)]
-    in_path = {name for part, name in names if part == "request" and name not in (FIELDS, CUSTOM)}
-    rules += [
-        _path_rule(REMOTE_ID if name == REMOTE_ID_NAME else name, frame) for name in sorted(in_path)
-    ]
-    if REMOTE_ID_NAME in used:
-        known = pl.col(REMOTE_ID).is_null() if REMOTE_ID in frame.columns else pl.lit(True)
-        rules.append(pl.when(known).then(pl.lit(NO_REMOTE_ID)))
+    given: set[str] = set()
+    made = pl.lit(False)
+    for template in templates:
+        applicable = may_apply(template.step, frame.columns, given)
+        made |= applicable
+        rules += _step_rules(template, frame, applicable, given)
+        given |= captured_by(template.step)
+    if any(template.step.when or template.step.unless for template in templates):
+        rules.append(_rule(~made, "None of the operation's requests is made for this row."))
     if not rules:
         return pl.Series("problem", [None] * rows.height, dtype=pl.String)
     return frame.select(pl.col(KEY), pl.coalesce(rules).alias("problem"))["problem"]
+
+
+def _step_rules(
+    template: StepTemplate, frame: pl.DataFrame, applicable: pl.Expr, given: set[str]
+) -> Iterator[pl.Expr]:
+    """What a row must have for one request, where that request is made for it."""
+    names = {(part, found.name) for part, found in template.placeholders() if not found.scope}
+    in_path = {name for part, name in names if part == "request"} - {FIELDS, CUSTOM}
+    expected = {template.step.when, *given}
+    for name in sorted(in_path - expected):
+        column = REMOTE_ID if name == REMOTE_ID_NAME else name
+        yield pl.when(applicable).then(_path_rule(column, frame))
+    if REMOTE_ID_NAME in {name for _, name in names} - expected:
+        known = pl.col(REMOTE_ID).is_null() if REMOTE_ID in frame.columns else pl.lit(True)
+        yield pl.when(known & applicable).then(pl.lit(NO_REMOTE_ID))
 
 
 def _field_rules(declared: dict[str, DestinationField]) -> list[pl.Expr]:

@@ -122,3 +122,10 @@ class AudienceSpec(Part):
 def gives_id(step: Step) -> bool:
     """Whether the step's answer gives rows the destination's own id."""
     return bool(step.answer.id or (step.answer.accepted and step.answer.accepted.id))
+
+
+def captured_by(step: Step) -> set[str]:
+    """What later steps may know from the step's answers: ``find.id``, and then ``remote_id``."""
+    conflicts = [name for rule in step.errors for name in rule.capture]
+    names = {f"{step.name}.{name}" for name in (*step.answer.capture, *conflicts)}
+    return names | ({f"{step.name}.id", "remote_id"} if gives_id(step) else set())
