@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sync_bodies import bodies, orjson_bodies
+from sync_bodies import bodies, loop_bodies
 from sync_shared import AUDIENCE, CONNECTION, KEY_COLUMN, SPEC, cpu
 from sync_tick import tick, tick_prepared
 
@@ -310,7 +310,7 @@ SIDES: dict[str, Callable[..., dict[str, Any] | None]] = {
     for side in (
         people, start, rest, requests_alone, unchanged_prepared, unchanged_run,
         read_snapshots, diff_prepared, diff_hashed, diff, read_keys_and_hashes, bodies,
-        orjson_bodies, first_prepared, first, tick_prepared, tick,
+        loop_bodies, first_prepared, first, tick_prepared, tick,
     )
 }  # fmt: skip
 

@@ -128,7 +128,7 @@ class Writer:
     def query(self, pairs: Iterable[tuple[Scalar, Scalar]]) -> pl.Expr:
         """The pairs as a URL's query, those without a value left out."""
         return _joined(
-            [_pair(self.text(name), self.text(content)) for name, content in pairs],
+            [_pair(self.text(name), url_escaped(self.text(content))) for name, content in pairs],
             droppable=True,
             separator="&",
         )
@@ -143,23 +143,27 @@ class Writer:
         pairs: list[pl.Expr] = []
         for member in node.members:
             if isinstance(member, Spread):
+                functions = member.value.functions
                 pairs += [
-                    _pair(pl.lit(key), self._or_empty(self._form_text(item, member.value)))
+                    _pair(pl.lit(key), self._form_value(_object_value(item, functions)))
                     for key, item in self.entries(member.value, self.literal_keys(node))
                 ]
             else:
-                pairs.append(_pair(self.text(member.key), self._form_value(member.value)))
+                pairs.append(_pair(self.text(member.key), self._form_member(member.value)))
         return _joined(pairs, droppable=True, separator="&")
 
-    def _form_value(self, node: Node) -> pl.Expr:
-        if isinstance(node, Constant | Text) or (
-            isinstance(node, Placeholder) and not node.is_object
-        ):
-            return self._or_empty(self.text(node))
-        return self.json(node)
+    def _form_member(self, node: Node) -> pl.Expr:
+        if isinstance(node, Placeholder) and not node.is_object:
+            return self._form_value(value(node, self.scope))
+        if isinstance(node, Constant | Text):
+            return url_escaped(self._or_empty(self.text(node)))
+        return url_escaped(self.json(node))
 
-    def _form_text(self, item: Value, placeholder: Placeholder) -> pl.Expr:
-        return text(_object_value(item, placeholder.functions))
+    def _form_value(self, found: Value) -> pl.Expr:
+        plain = self._or_empty(text(found))
+        # A number's text has nothing to escape.
+        escapes = not (found.dtype.is_numeric() or found.dtype == pl.Boolean)
+        return url_escaped(plain) if escapes else plain
 
     def _or_empty(self, expr: pl.Expr) -> pl.Expr:
         return expr if self.nulls == "drop" else expr.fill_null("")
@@ -268,5 +272,5 @@ def _wrapped(before: str, inner: pl.Expr, after: str) -> pl.Expr:
     return pl.concat_str(pl.lit(before), inner, pl.lit(after))
 
 
-def _pair(key: pl.Expr, content: pl.Expr) -> pl.Expr:
-    return pl.concat_str(url_escaped(key), pl.lit("="), url_escaped(content))
+def _pair(key: pl.Expr, escaped: pl.Expr) -> pl.Expr:
+    return pl.concat_str(url_escaped(key), pl.lit("="), escaped)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -112,10 +112,32 @@ class StepTemplate:
 
 def each_row(template: StepTemplate, frame: pl.DataFrame, writer: Writer) -> Iterator[Request]:
     """One request for every row of ``frame`` (fields prepared), in order."""
-    written = frame.select(pl.col(KEY).alias("key"), **_parts(template, writer))
-    for row in written.drop("key").iter_rows(named=True):
-        body = None if row["body"] is None else row["body"].encode()
-        yield _sealed(_request(template, row, body), template.step)
+    step = template.step
+    written = frame.select(pl.col(KEY).alias("key"), **_parts(template, writer)).drop("key")
+    shared = _shared_headers(template, written, writer)
+    boundary = ""
+    if step.encoding == "multipart" and written["body"].null_count() == 0:
+        texts = written["body"].str.replace_all(BOUNDARY, "", literal=True)
+        boundary = _digest(text.encode() for text in texts)
+        written = written.with_columns(
+            pl.col("body").str.replace_all(BOUNDARY, boundary, literal=True)
+        )
+    seals = bool(boundary or step.gzip)
+    if shared is not None and seals:
+        shared = _sealed_headers(shared, step, boundary)
+    names = written.columns
+    for values in written.iter_rows():
+        path, query, body = values[0], values[1], values[-1]
+        if query:
+            path = _with_query(path, query)
+        headers = shared
+        if headers is None:
+            headers = _headers(template, dict(zip(names, values, strict=True)))
+            headers = _sealed_headers(headers, step, boundary) if seals else headers
+        content = None if body is None else body.encode()
+        if step.gzip and content is not None:
+            content = gzip.compress(content, GZIP_LEVEL, mtime=0)
+        yield Request(template.method, path, headers, content, step.url is not None)
 
 
 def in_batches(
@@ -227,7 +249,18 @@ def _parts(template: StepTemplate, writer: Writer) -> dict[str, pl.Expr]:
 
 
 def _request(template: StepTemplate, row: Mapping[str, str | None], body: bytes | None) -> Request:
-    query, path = row["query"], str(row["path"])
+    path, query = str(row["path"]), row["query"]
+    if query:
+        path = _with_query(path, query)
+    elsewhere = template.step.url is not None
+    return Request(template.method, path, _headers(template, row), body, elsewhere)
+
+
+def _with_query(path: str, query: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}{query}"
+
+
+def _headers(template: StepTemplate, row: Mapping[str, str | None]) -> dict[str, str]:
     headers = {
         name.removeprefix(_HEADER): text
         for name, text in row.items()
@@ -235,32 +268,48 @@ def _request(template: StepTemplate, row: Mapping[str, str | None], body: bytes 
     }
     if template.body is not None:
         headers.setdefault("Content-Type", CONTENT_TYPES[template.step.encoding])
-    if query:
-        path += f"{'&' if '?' in path else '?'}{query}"
-    return Request(template.method, path, headers, body, template.step.url is not None)
+    return headers
+
+
+def _shared_headers(
+    template: StepTemplate, written: pl.DataFrame, writer: Writer
+) -> Mapping[str, str] | None:
+    """The headers of every row, where they are the same; None where they are not."""
+    named = (found for _, scalar in template.headers for found in placeholders(scalar))
+    if written.is_empty() or not all(writer.scope.is_constant(found.name) for found in named):
+        return None
+    return _headers(template, written.row(0, named=True))
 
 
 def _sealed(request: Request, step: Step) -> Request:
-    """The request with its body's boundary put in, and compressed where the step says so.
-
-    The boundary is a digest of the body, so it cannot occur in it, and the same body has the same.
-    """
-    body = request.body
+    """The request with its body's boundary put in, and compressed where the step says so."""
+    body, boundary = request.body, ""
     if body is None:
         return request
-    headers = dict(request.headers)
     if step.encoding == "multipart":
         pieces = body.split(BOUNDARY.encode())
-        digest = hashlib.sha256()
-        for piece in pieces:
-            digest.update(piece)
-        boundary = digest.hexdigest()[:32]
+        boundary = _digest(pieces)
         body = boundary.encode().join(pieces)
-        headers["Content-Type"] = f"{headers['Content-Type']}; boundary={boundary}"
     if step.gzip:
         body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    return replace(request, headers=headers, body=body)
+    return replace(request, headers=_sealed_headers(request.headers, step, boundary), body=body)
+
+
+def _digest(pieces: Iterable[bytes]) -> str:
+    """A boundary that cannot occur between the pieces, and is the same for the same ones."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def _sealed_headers(headers: Mapping[str, str], step: Step, boundary: str) -> dict[str, str]:
+    sealed = dict(headers)
+    if boundary:
+        sealed["Content-Type"] += f"; boundary={boundary}"
+    if step.gzip:
+        sealed["Content-Encoding"] = "gzip"
+    return sealed
 
 
 def _delivered(request: Request, delivery: str) -> Request:
