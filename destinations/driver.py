@@ -25,7 +25,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import polars as pl
 
@@ -171,6 +171,15 @@ class Shown(TypedDict):
     headers: dict[str, str]
     query: dict[str, str]
     body: Any
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A driver that waits for what it sent to be done, and can be told to wait no longer."""
+
+    def interrupt(self) -> None:
+        """The run is cancelled: answer what is in flight as in doubt, soon."""
+        ...
 
 
 class Driver(Protocol):

@@ -15,6 +15,7 @@ import orjson
 import polars as pl
 
 from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Status, results_for
+from destinations.http.documents import MISSING, document_of, found, listed
 from destinations.http.session import Response
 from destinations.language.compile import Sought
 from destinations.language.replies import Answer, ErrorRule, NamedRows
@@ -23,8 +24,6 @@ from destinations.language.steps import Step
 
 MOST_WORDS = 500
 """Characters of a vendor's message that are kept."""
-MISSING: Any = object()
-"""What a path that leads nowhere finds."""
 
 
 @dataclass(frozen=True)
@@ -62,46 +61,68 @@ def judge(
         idempotent: whether the request may safely be sent again.
         match: what ``answer.match`` looks for, by dotted path.
     """
-    document = parsed(response.body)
-    words = _words(spec, response, document)
+    answer = step.answer
+    document = document_of(response.body, answer, response.status)
+    words = _words(spec, step, response, document)
     rule = _rule((*step.errors, *spec.errors), response.status, document)
     if rule is not None:
         return _ruled(rule, document, rows, words)
-    answer = step.answer
-    if response.status in answer.status:
-        if _promises(answer) and not isinstance(document, dict | list):
-            return _in_doubt(rows, "The answer is not the JSON that was promised.")
-        if not _holds(answer.body, document):
-            return _refused(rows, words)
-        return _accepted(answer, document, rows, match or {})
-    return _by_status(response.status, rows, words, idempotent)
+    if response.status not in answer.status:
+        verdict = _by_status(response.status, rows, words, idempotent)
+        return _unknown(verdict, rows, words) if step.until else verdict
+    if _promises(step) and not isinstance(document, dict | list | str):
+        what = "JSON" if answer.format == "json" else answer.format
+        return _in_doubt(rows, f"The answer is not the {what} that was promised.")
+    if step.graphql is not None and found("errors", document) not in (MISSING, None, []):
+        return _refused(rows, words)
+    as_text = answer.format not in ("json", "ndjson")
+    if step.until and _holds(step.failed, document, as_text) and step.failed:
+        return _failed(answer, document, rows, words)
+    if not _holds(answer.body, document, as_text):
+        return _refused(rows, words)
+    if not _holds(step.until, document, as_text):
+        return _in_doubt(rows, f"The job is not done: {words}")
+    return _accepted(answer, document, rows, match or {})
 
 
-def found(path: str, document: Any) -> Any:
-    """What stands at a dotted path (``errors.0.message``; ``@`` is the document), or MISSING."""
-    if path == "@":
-        return document
-    for name in path.split("."):
-        if isinstance(document, dict) and name in document:
-            document = document[name]
-        elif isinstance(document, list) and name.isdigit() and int(name) < len(document):
-            document = document[int(name)]
-        else:
-            return MISSING
-    return document
+def is_under_way(spec: Spec, step: Step, response: Response) -> bool:
+    """Whether an answer to a repeated step says neither that it is done nor that it failed."""
+    document = document_of(response.body, step.answer, response.status)
+    rule = _rule((*step.errors, *spec.errors), response.status, document)
+    if rule is not None:
+        return rule.means == "retry"
+    if response.status not in step.answer.status:
+        return response.status in (408, 425, 429) or response.status >= 500
+    as_text = step.answer.format not in ("json", "ndjson")
+    ends = [ending for ending in (step.until, step.failed) if ending]
+    return document is not MISSING and not any(_holds(one, document, as_text) for one in ends)
 
 
-def parsed(body: bytes) -> Any:
-    """The body's JSON, or MISSING."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return MISSING
+def _failed(answer: Answer, document: Any, rows: pl.DataFrame, words: str) -> Verdict:
+    """A job that came to nothing: nobody is delivered, and who is not named is refused with it."""
+    if answer.rejected is None or not any(
+        p for p, _ in _elements(answer, answer.rejected, document, rows)
+    ):
+        return _refused(rows, words)
+    results = _named(answer, document, rows, {}).results
+    rejected = pl.col("status") == Status.REJECTED.value
+    again = results.with_columns(
+        pl.when(rejected).then("status").otherwise(pl.lit(Status.RETRY.value)).alias("status"),
+        pl.when(rejected).then("message").otherwise(pl.lit(words)).alias("message"),
+    )
+    return Verdict(again)
 
 
-def _words(spec: Spec, response: Response, document: Any) -> str:
+def _unknown(verdict: Verdict, rows: pl.DataFrame, words: str) -> Verdict:
+    """What became of a job cannot be asked: its rows may have been taken."""
+    return Verdict(results_for(rows, Status.IN_DOUBT, words), stop=verdict.stop)
+
+
+def _words(spec: Spec, step: Step, response: Response, document: Any) -> str:
     """The vendor's own words, or what came instead of them, with the status before."""
     said = found(spec.message, document) if spec.message else MISSING
+    if said in (MISSING, None, "") and step.graphql is not None:
+        said = found("errors.0.message", document)
     if said in (MISSING, None, ""):
         said = response.body.decode("utf-8", "replace").strip()
     return shortened(f"{response.status} {_text(said)}".strip())
@@ -115,20 +136,24 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
 
 
-def _holds(conditions: Mapping[str, Any], document: Any) -> bool:
-    return all(_equal(found(path, document), wanted) for path, wanted in conditions.items())
+def _holds(conditions: Mapping[str, Any], document: Any, as_text: bool = False) -> bool:
+    return all(
+        _equal(found(path, document), wanted, as_text) for path, wanted in conditions.items()
+    )
 
 
-def _equal(value: Any, wanted: Any) -> bool:
+def _equal(value: Any, wanted: Any, as_text: bool = False) -> bool:
     """Null wants nothing there; a list wants any of its values, none of them an empty list;
-    true is not 1.
+    true is not 1. Where everything is text (CSV, XML) true is the text ``true``.
     """
     if isinstance(wanted, list | tuple) and not wanted:
         return isinstance(value, list) and not value
     if wanted is None:
-        return value is MISSING or value is None
+        return value is MISSING or value is None or (as_text and value == "")
     if isinstance(wanted, list | tuple):
-        return any(_equal(value, one) for one in wanted)
+        return any(_equal(value, one, as_text) for one in wanted)
+    if as_text and isinstance(value, str) and not isinstance(wanted, str):
+        return value.strip().lower() == str(wanted).lower()
     return type(value) is type(wanted) and bool(value == wanted)
 
 
@@ -194,9 +219,10 @@ def _in_doubt(rows: pl.DataFrame, why: str) -> Verdict:
     return Verdict(results_for(rows, Status.IN_DOUBT, why))
 
 
-def _promises(answer: Answer) -> bool:
+def _promises(step: Step) -> bool:
     """Whether a success is told from the body, not from the status alone."""
-    lists = answer.accepted or answer.rejected
+    answer = step.answer
+    lists = answer.accepted or answer.rejected or step.until or step.graphql
     return bool(
         lists or answer.body or answer.count or answer.refused_count or answer.id or answer.at
     )
@@ -204,7 +230,8 @@ def _promises(answer: Answer) -> bool:
 
 def refuses_login(spec: Spec, step: Step, response: Response) -> bool:
     """Whether an answer says that the credentials are wrong, by a rule of the spec or by 401."""
-    rule = _rule((*step.errors, *spec.errors), response.status, parsed(response.body))
+    document = document_of(response.body, step.answer, response.status)
+    rule = _rule((*step.errors, *spec.errors), response.status, document)
     return response.status == 401 if rule is None else rule.means == "auth"
 
 
@@ -223,7 +250,7 @@ def _accepted(
                 rows, f"The destination answered {path}: {number} for {rows.height} rows."
             )
     if answer.at is not None:
-        elements = found(answer.at.removesuffix("?"), document)
+        elements = listed(answer.at.removesuffix("?"), document, answer.format)
         if elements is None or (elements is MISSING and answer.at.endswith("?")):
             elements = []
         if not isinstance(elements, list):
@@ -290,15 +317,15 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
     remote: list[str | None] = [None] * rows.height
     if answer.accepted:
         message = ["The answer does not name this row."] * rows.height
-        if not isinstance(found(answer.accepted.at, document), list):
+        if not isinstance(listed(answer.accepted.at, document, answer.format), list):
             return _in_doubt(rows, f"The answer lacks the list '{answer.accepted.at}'.")
-        for positions, element in _elements(answer.accepted, document, rows):
+        for positions, element in _elements(answer, answer.accepted, document, rows):
             for position in positions:
                 status[position], message[position] = Status.ACCEPTED.value, None
                 remote[position] = _identifier(answer.accepted, element)
     nameless = 0
     if answer.rejected:
-        for positions, element in _elements(answer.rejected, document, rows):
+        for positions, element in _elements(answer, answer.rejected, document, rows):
             words = _words_of(answer.rejected, element)
             nameless += not positions
             for position in positions:
@@ -317,15 +344,16 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
 
 
 def _elements(
-    named: NamedRows, document: Any, rows: pl.DataFrame
+    answer: Answer, named: NamedRows, document: Any, rows: pl.DataFrame
 ) -> Iterator[tuple[list[int], Any]]:
     """Every element of the list that fits ``when``, with the positions of the rows it names."""
-    elements = found(named.at, document)
+    elements = listed(named.at, document, answer.format)
     if not isinstance(elements, list):
         return
+    as_text = answer.format not in ("json", "ndjson")
     positions = {} if named.key is None else _positions(named.field, rows)
     for place, element in enumerate(elements):
-        if not _holds(named.when, element):
+        if not _holds(named.when, element, as_text):
             continue
         if named.index is not None:
             name = place if named.index == "#" else found(named.index, element)

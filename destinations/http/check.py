@@ -27,7 +27,8 @@ from destinations.http.preview import (
     shown,
 )
 from destinations.http.session import Response
-from destinations.http.walk import UnansweredError, Walk
+from destinations.http.unanswered import UnansweredError
+from destinations.http.walk import Walk
 from destinations.language.compile import Compiled
 from destinations.language.requests import Request
 from destinations.language.settings import checked, example_settings

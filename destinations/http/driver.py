@@ -19,13 +19,16 @@ from destinations.driver import (
     Status,
 )
 from destinations.errors import StoreroomError
-from destinations.http.answers import MISSING, Verdict, found, judge, parsed
+from destinations.http.answers import Verdict, judge
 from destinations.http.auth import Authorizer
+from destinations.http.documents import MISSING, document_of, found, parsed
+from destinations.http.elsewhere import Elsewhere
 from destinations.http.limits import Limiter
 from destinations.http.redaction import Redactor
 from destinations.http.retry_after import seconds_to_wait
-from destinations.http.session import NoAnswerError, NotSentError, Response, Session
-from destinations.http.walk import UnansweredError, Walk
+from destinations.http.session import NoAnswerError, NotSentError, Response, Session, is_loopback
+from destinations.http.unanswered import UnansweredError
+from destinations.http.walk import Walk
 from destinations.language.capabilities import capabilities, problems
 from destinations.language.compile import Compiled, request_without_rows
 from destinations.language.requests import Request
@@ -63,6 +66,10 @@ class HttpDriver:
     ) -> None:
         self.spec = spec
         self._session = session
+        self._elsewhere = Elsewhere(
+            timeout=spec.timeout, connections=spec.concurrency, local=is_loopback(session.url("/"))
+        )
+        self._interrupted = threading.Event()
         self._login = login
         self._limiter = limiter
         self._redacted = Redactor(secrets)
@@ -96,14 +103,14 @@ class HttpDriver:
     def send(self, delivery: Delivery) -> Outcome:
         sent = _Sent()
 
-        def ask(request: Request, _: Step) -> Response:
+        def ask(request: Request, step: Step) -> Response:
             wait = self._limiter.acquire(PATIENCE)
             if wait > 0:
                 raise UnansweredError(Status.RETRY, "The account's rate limit.", wait)
-            return self._attempt(request, sent)
+            return self._attempt(request, step, sent)
 
         compiled = self._compiled[delivery.operation]
-        walk = Walk(self.spec, compiled, delivery.payload, ask, self._asked_to_wait)
+        walk = Walk(self.spec, compiled, delivery.payload, ask, self._asked_to_wait, self._paused)
         results = walk.results()
         if results["message"].null_count() < results.height:
             # Vendors quote requests in their errors; each different message is searched once.
@@ -118,7 +125,8 @@ class HttpDriver:
         if step is None:
             return f"{self.spec.name} has no harmless request to ask with; nothing was sent."
         try:
-            response = self._send(request_without_rows(self.spec, step, self._settings))
+            request = request_without_rows(self.spec, step, self._settings)
+            response = self._send(request, step)
         except (NotSentError, NoAnswerError) as error:
             raise StoreroomError(
                 f"{self.spec.name} did not answer: {self._redacted(str(error))}."
@@ -132,24 +140,35 @@ class HttpDriver:
                 f"{self.spec.name} refused: {self._redacted(str(verdict.results['message'][0]))}",
                 "Check the connection's settings and its environment variables.",
             )
-        who = found(step.answer.id, parsed(response.body)) if step.answer.id else None
+        document = document_of(response.body, step.answer, response.status)
+        who = found(step.answer.id, document) if step.answer.id else None
         return f"{self.spec.name} accepts the credentials" + (
             "." if who in (MISSING, None, "") else f" of {who}."
         )
 
+    def interrupt(self) -> None:
+        """Wait for no job any longer: the run is cancelled."""
+        self._interrupted.set()
+
     def close(self) -> None:
         self._session.close()
+        self._elsewhere.close()
 
-    def _send(self, request: Request) -> Response:
+    def _paused(self, seconds: float) -> bool:
+        return not self._interrupted.wait(seconds)
+
+    def _send(self, request: Request, step: Step) -> Response:
+        if request.elsewhere:
+            return self._elsewhere.send(request, step.hosts)
         ours = self._login(request)
         return self._session.send(ours.method, ours.path, ours.headers, ours.body)
 
-    def _attempt(self, request: Request, sent: _Sent) -> Response:
+    def _attempt(self, request: Request, step: Step, sent: _Sent) -> Response:
         """Raises: UnansweredError: it never left, or left and nothing came back."""
         sent.requests += 1
         sent.sample = {"request": self._request_sample(request)}
         try:
-            response = self._send(request)
+            response = self._send(request, step)
         except NotSentError as error:
             raise UnansweredError(Status.RETRY, f"Not sent: {error}") from None
         except NoAnswerError as error:
@@ -188,10 +207,16 @@ class HttpDriver:
         # The login is added after this, so it cannot be in here.
         return {
             "method": request.method,
-            "url": self._redacted(self._session.url(request.path)),
+            "url": self._redacted(self._url(request)),
             "headers": {name: self._redacted(text) for name, text in request.headers.items()},
-            "body": self._excerpt(request.body or b""),
+            "body": self._excerpt(request.plain_body or b""),
         }
+
+    def _url(self, request: Request) -> str:
+        if request.elsewhere:
+            # A signed URL is as good as a password.
+            return request.path.partition("?")[0]
+        return self._session.url(request.path)
 
     def _excerpt(self, body: bytes) -> str:
         # Redacted before it is cut: half a secret is a secret too.

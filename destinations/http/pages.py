@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from destinations.http.answers import MISSING, found
+from destinations.http.documents import MISSING, found
 from destinations.language.requests import Request
 from destinations.language.steps import Pages
 

@@ -19,8 +19,12 @@ from destinations.language.requests import Request
 from destinations.language.settings import example_settings
 from destinations.language.spec import DestinationField, Spec
 from destinations.language.steps import gives_id
+from destinations.language.template import Placeholder, Text
 
 AUDIENCE = "loyal_customers"
+BOUNDARY = "boundary"
+"""In the place of a multipart body's own, which is a digest of the body."""
+_TEXTS_OF = ("text/csv", "application/xml", "text/xml", "multipart/form-data")
 _PEOPLE = (
     ("Ann", "Lee", "ann@example.com", "+442079460958"),
     ("Bob", "Ray", "bob@example.com", "+442079460959"),
@@ -77,7 +81,17 @@ def sample_captures(compiled: Compiled) -> dict[str, Any]:
         for name in captured
     ]
     names += [f"{t.step.name}.id" for t in compiled.steps if gives_id(t.step)]
-    return dict.fromkeys(names, "1001")
+    return {**dict.fromkeys(names, "1001"), **_sample_urls(compiled)}
+
+
+def _sample_urls(compiled: Compiled) -> dict[str, str]:
+    """Made-up URLs for what stands at the start of a step's ``url``."""
+    urls = {}
+    for template in compiled.steps:
+        part = template.path.parts[0] if isinstance(template.path, Text) else template.path
+        if template.step.url is not None and isinstance(part, Placeholder):
+            urls[part.name] = f"https://{template.step.hosts[0].replace('*', 'example')}/1001"
+    return urls
 
 
 def sample_login(spec: Spec) -> dict[str, str]:
@@ -92,26 +106,32 @@ def sample_login(spec: Spec) -> dict[str, str]:
 def shown(spec: Spec, request: Request) -> dict[str, Any]:
     """A request with its login as one would write it down; secrets are placeholders."""
     settings = example_settings(spec)
-    ours = shown_login(spec, settings)(request)
+    ours = request if request.elsewhere else shown_login(spec, settings)(request)
+    headers, body = dict(ours.headers), ours.plain_body
+    kind, _, boundary = headers.get("Content-Type", "").partition("; boundary=")
+    if boundary and body is not None:
+        headers["Content-Type"] = f"{kind}; boundary={BOUNDARY}"
+        body = body.replace(boundary.encode(), BOUNDARY.encode())
     url = joined(base_url_of(spec, settings, sample_login(spec)), ours.path)
     query = urlsplit(url).query
     return {
         "method": ours.method,
         "url": url.partition("?")[0],
-        "headers": dict(ours.headers),
+        "headers": headers,
         "query": dict(parse_qsl(query, keep_blank_values=True)),
-        "body": body_of(ours.body),
+        "body": body_of(body, kind),
     }
 
 
-def body_of(body: bytes | None) -> Any:
-    """Parsed where it is JSON, else text."""
+def body_of(body: bytes | None, kind: str = "") -> Any:
+    """Parsed where it is JSON, else text, its line ends as in YAML."""
     if body is None:
         return None
+    text = body.decode("utf-8", "replace")
     try:
-        return orjson.loads(body)
+        return text.replace("\r\n", "\n") if kind in _TEXTS_OF else orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body.decode("utf-8", "replace")
+        return text
 
 
 def sample_rows(spec: Spec, count: int) -> pl.DataFrame:

@@ -8,14 +8,18 @@ the caller: a run sends over HTTP, a check plays the answers of a worked example
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from destinations.driver import KEY, REMOTE_ID, Status, results_for
-from destinations.http.answers import Verdict, judge, parsed
+from destinations.http.answers import Verdict, judge
+from destinations.http.documents import document_of
 from destinations.http.pages import turned
+from destinations.http.polling import Pause, answered
 from destinations.http.session import Response
+from destinations.http.unanswered import UnansweredError
 from destinations.language.compile import Compiled, Rendered
 from destinations.language.conditions import OF_STEP
 from destinations.language.requests import Request
@@ -27,29 +31,6 @@ MOST_PAGES = 1_000
 NO_STEP = "None of the operation's requests is made for this row."
 
 
-class UnansweredError(Exception):
-    """A request without an answer to judge: what that means for its rows.
-
-    Args:
-        status: of the rows it was for.
-        retry_after: seconds before anything else is sent.
-        stop: set when nothing more can succeed on this connection.
-    """
-
-    def __init__(
-        self,
-        status: Status,
-        message: str,
-        retry_after: float | None = None,
-        stop: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after = retry_after
-        self.stop = stop
-
-
 class Walk:
     """A delivery's rows and what was said of them.
 
@@ -57,6 +38,7 @@ class Walk:
         start: its first request.
         ask: sends a request and gives the answer, or raises UnansweredError.
         heard: told of every verdict; says how many seconds the destination wants us to wait.
+        pause: sleeps between two questions about a job.
     """
 
     def __init__(
@@ -66,12 +48,15 @@ class Walk:
         start: Rendered,
         ask: Callable[[Request, Step], Response],
         heard: Callable[[Verdict, Response], float | None] = lambda *_: None,
+        pause: Pause = lambda _: True,
     ) -> None:
         self._spec = spec
         self._compiled = compiled
         self._start = start
         self._ask = ask
         self._heard = heard
+        self._pause = pause
+        self._is_done = False
         self._pending = start.rows
         self._asked = start.rows.select(KEY).clear()
         self._captures: dict[str, Any] = {}
@@ -140,14 +125,22 @@ class Walk:
             request = self._compiled.following(position, rows, self._captures)
         self._asked = pl.concat([self._asked, rows.select(KEY)]).unique()
         verdict = self._answered(position, rows, request)
-        if verdict is not None and verdict.whole and 1 < rows.height < self._start.rows.height:
+        part = 1 < rows.height < self._start.rows.height
+        if verdict is not None and verdict.whole and part and not self._carries(position):
+            # What was refused is a job of an earlier request: the rows start again.
+            again = verdict.results.with_columns(pl.lit(Status.RETRY.value).alias("status"))
+            verdict = replace(verdict, results=again, whole=False)
+        if verdict is not None and verdict.whole and part:
             # A refusal of part of a delivery: the engine parts whole deliveries only.
             half = rows.height // 2
-            for part in (rows.head(half), rows.slice(half)):
+            for piece in (rows.head(half), rows.slice(half)):
                 if not self._ended:
-                    self._send(position, part, None)
+                    self._send(position, piece, None)
             return
         self._take(position, rows, verdict)
+
+    def _carries(self, position: int) -> bool:
+        return self._compiled.steps[position].carries or self._start.rows.height == 1
 
     def _answered(self, position: int, rows: pl.DataFrame, request: Request) -> Verdict | None:
         """What the destination says of the rows, page after page; None without an answer."""
@@ -159,26 +152,39 @@ class Walk:
         current = request
         for number in range(1, MOST_PAGES + 1):
             try:
-                response = self._ask(current, step)
+                if step.until:
+                    response = answered(self._spec, step, current, self._ask, self._pause)
+                else:
+                    response = self._ask(current, step)
             except UnansweredError as error:
                 self._unanswered(rows, error)
                 return None
             verdict = judge(self._spec, step, response, sent, idempotent, match)
             self.retry_after = self._heard(verdict, response)
             if step.pages is None or not verdict.unmatched:
-                return verdict
-            following = turned(step.pages, request, current, parsed(response.body), number)
+                return self._certain(step, verdict)
+            document = document_of(response.body, step.answer, response.status)
+            following = turned(step.pages, request, current, document, number)
             if following is None:
                 return verdict
             current = following
         words = f"The list has more than {MOST_PAGES} pages."
         return Verdict(results_for(rows, Status.IN_DOUBT, words))
 
+    def _certain(self, step: Step, verdict: Verdict) -> Verdict:
+        """The verdict; after a job is done nothing is sent again that must not be sent twice."""
+        if self._is_done and not self._compiled.declaration.idempotent and verdict.retries:
+            status = pl.col("status").replace(Status.RETRY.value, Status.IN_DOUBT.value)
+            verdict = replace(verdict, results=verdict.results.with_columns(status))
+        self._is_done |= bool(step.until)
+        return verdict
+
     def _unanswered(self, rows: pl.DataFrame, error: UnansweredError) -> None:
         self._ended = True
         self.retry_after = error.retry_after or self.retry_after
         self.stop = error.stop
-        self._settle(rows, error.status, error.message)
+        doubtful = self._is_done and not self._compiled.declaration.idempotent
+        self._settle(rows, Status.IN_DOUBT if doubtful else error.status, error.message)
         self._settle(self._pending, Status.RETRY, f"Not finished: {error.message}")
 
     def _take(self, position: int, rows: pl.DataFrame, verdict: Verdict | None) -> None:

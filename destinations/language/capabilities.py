@@ -39,7 +39,8 @@ def capabilities(spec: Spec) -> Capabilities:
         batch_bytes=min(sizes, default=None),
         concurrency=spec.concurrency,
         per_row_results=all(
-            operation.batch is None or operation.answer.accepted or operation.answer.rejected
+            operation.batch is None
+            or any(s.answer.accepted or s.answer.rejected for s in (operation, *operation.steps))
             for operation in operations
         ),
         idempotent=all(operation.idempotent for operation in operations),

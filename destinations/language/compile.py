@@ -141,7 +141,7 @@ class Compiled:
         scope = self._scope(frame, captures)
         rules = []
         for part, found in self.steps[position].placeholders():
-            if part not in ("request", "query") or not (
+            if part not in ("request", "url", "query") or not (
                 found.name in captures or self._is_given(found)
             ):
                 continue

@@ -159,7 +159,7 @@ def in_batches(
             the writer's scope then holds :data:`DELIVERY` in its place.
     """
     row, pieces, columns = _frame(template, frame, writer)
-    for start, end in _cuts(columns, frame.height, rows, _spare(pieces, size)):
+    for start, end in _cuts(columns, frame.height, rows, _spare(pieces, columns, size)):
         parts = [pieces[0].encode()]
         for column, piece in zip(columns, pieces[1:], strict=True):
             parts += (column.cut(start, end), piece.encode())
@@ -179,7 +179,7 @@ def parted(
 ) -> Iterator[tuple[int, int]]:
     """Start and end of the batches that :func:`in_batches` would write."""
     _, pieces, columns = _frame(template, frame, writer)
-    return _cuts(columns, frame.height, rows, _spare(pieces, size))
+    return _cuts(columns, frame.height, rows, _spare(pieces, columns, size))
 
 
 def _frame(
@@ -198,9 +198,12 @@ def _frame(
     return row, pieces, [_Fragments(frame, carrier, writer) for carrier in carried]
 
 
-def _spare(pieces: list[str], size: int | None) -> int | None:
-    """The bytes that rows may have of a body of ``size``."""
-    return None if size is None else size - sum(len(piece.encode()) for piece in pieces)
+def _spare(pieces: list[str], columns: list[_Fragments], size: int | None) -> int | None:
+    """The bytes that rows may have of a body of ``size``, with what stands after each of them."""
+    if size is None:
+        return None
+    # Nothing stands after the last one.
+    return size - sum(len(piece.encode()) for piece in pieces) + sum(c.between for c in columns)
 
 
 class _Fragments:
@@ -213,10 +216,10 @@ class _Fragments:
         buffers = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()
         self.ends = np.frombuffer(buffers[1], dtype=np.int64, count=frame.height + 1)
         self._data = memoryview(buffers[2]) if buffers[2] is not None else memoryview(b"")
-        self._between = len(between)
+        self.between = len(between)
 
     def cut(self, start: int, end: int) -> bytes:
-        return bytes(self._data[self.ends[start] : self.ends[end] - self._between])
+        return bytes(self._data[self.ends[start] : self.ends[end] - self.between])
 
 
 def _cuts(

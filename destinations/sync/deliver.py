@@ -16,7 +16,16 @@ from itertools import chain
 
 import polars as pl
 
-from destinations.driver import HASH, KEY, Delivery, Driver, Operation, Outcome, Status
+from destinations.driver import (
+    HASH,
+    KEY,
+    Delivery,
+    Driver,
+    Interruptible,
+    Operation,
+    Outcome,
+    Status,
+)
 from destinations.masking import masked_series, masked_text
 from destinations.sync import journal as events
 from destinations.sync.journal import Entry, Journal
@@ -95,6 +104,8 @@ class Sender:
                 except BaseException:
                     # Let what is in flight land, so that its answers are kept.
                     self.pace.stop("the run was cancelled")
+                    if isinstance(self.driver, Interruptible):
+                        self.driver.interrupt()
                     wait(workers)
                     raise
             if self._errors:
