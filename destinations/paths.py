@@ -11,6 +11,7 @@ project unless ``STOREROOM_STATE`` names another::
     alerts/     how syncs and jobs stood when somebody was last told
     dagster/    Dagster's own storage (DAGSTER_HOME)
     dbt/        logs and compiled SQL of the last builds
+    connections/  what connections keep: refresh tokens, ids of audiences at vendors
     limits/     rate limits of accounts, shared by all processes
     logs/       what commands' runs print
     sandbox/    what the sandbox's destinations hold
@@ -66,6 +67,10 @@ def audiences_dir() -> Path:
 
 def syncs_dir() -> Path:
     return state_dir() / "syncs"
+
+
+def connections_dir() -> Path:
+    return state_dir() / "connections"
 
 
 def sandbox_dir() -> Path:

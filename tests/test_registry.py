@@ -10,6 +10,7 @@ from destinations import registry
 from destinations.catalog_index import digest_of
 from destinations.connections import Connection
 from destinations.errors import ConfigurationError
+from destinations.language.requests import Request
 
 GOOD = (Path(registry.CATALOG) / "crm" / "hubspot.yaml").read_text(encoding="utf-8")
 
@@ -154,8 +155,8 @@ def test_the_sandbox_needs_no_secret_and_no_vendor(monkeypatch):
     given = {"access_token": {"env": "HUB"}, "membership_property": {"env": "HUB"}}
     real = connection(sandbox=True, **given)
     driver = registry.open_driver(real, {}, "profile_id", "loyal")
-    assert driver._login.headers == {"Authorization": "Bearer sandbox-access_token"}
-    assert driver._session.url("/x") == "http://127.0.0.1:9/hubspot/x"
+    assert driver._account._login.headers == {"Authorization": "Bearer sandbox-access_token"}
+    assert driver._account.url(Request("GET", "/x")) == "http://127.0.0.1:9/hubspot/x"
     driver.close()
 
 

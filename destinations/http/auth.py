@@ -123,7 +123,13 @@ def authorizer_of(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
                 raise ConfigurationError(f"The signing key of {spec.name} ({secret}) is empty.")
             return Signature(spec.auth, key.encode())
         case _:
-            raise ConfigurationError(f"The login '{spec.auth.type}' is not there yet.")
+            raise ConfigurationError(f"The login of {spec.name} is made for each connection.")
+
+
+def header_text(value: str, settings: Mapping[str, Any]) -> str:
+    """The header of a token login with settings filled in; ``{token}`` stays."""
+    constants = {f"settings.{name}": found for name, found in settings.items()}
+    return constant_text(value, {**constants, "token": "{token}"}) or "{token}"
 
 
 def shown_login(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
@@ -131,9 +137,11 @@ def shown_login(spec: Spec, settings: Mapping[str, Any]) -> Authorizer:
     match spec.auth:
         case OAuth2(token=path) | Login(token=path):
             name = path.rpartition(".")[2]
-            return Headers({spec.auth.header: spec.auth.value.replace("{token}", f"<{name}>")})
+            value = header_text(spec.auth.value, settings)
+            return Headers({spec.auth.header: value.replace("{token}", f"<{name}>")})
         case Jwt():
-            return Headers({spec.auth.header: spec.auth.value.replace("{token}", "<jwt>")})
+            value = header_text(spec.auth.value, settings)
+            return Headers({spec.auth.header: value.replace("{token}", "<jwt>")})
         case OAuth1():
             return Headers({"Authorization": "OAuth <signature>"})
         case SigV4():

@@ -19,14 +19,14 @@ from destinations.driver import (
     Status,
 )
 from destinations.errors import StoreroomError
+from destinations.http.account import Account
 from destinations.http.answers import Verdict, judge
-from destinations.http.auth import Authorizer
 from destinations.http.documents import MISSING, document_of, found, parsed
-from destinations.http.elsewhere import Elsewhere
 from destinations.http.limits import Limiter
 from destinations.http.redaction import Redactor
 from destinations.http.retry_after import seconds_to_wait
-from destinations.http.session import NoAnswerError, NotSentError, Response, Session, is_loopback
+from destinations.http.session import NoAnswerError, NotSentError, Response
+from destinations.http.tokens import LoginRefusedError, LoginUnavailableError
 from destinations.http.unanswered import UnansweredError
 from destinations.http.walk import Walk
 from destinations.language.capabilities import capabilities, problems
@@ -50,7 +50,7 @@ class HttpDriver:
 
     Args:
         settings: resolved, with defaults.
-        secrets: texts that must never be written down.
+        redacted: keeps secrets out of what is written down.
     """
 
     def __init__(
@@ -59,20 +59,15 @@ class HttpDriver:
         settings: Mapping[str, Any],
         audience: str,
         *,
-        session: Session,
-        login: Authorizer,
+        account: Account,
         limiter: Limiter,
-        secrets: list[str],
+        redacted: Redactor,
     ) -> None:
         self.spec = spec
-        self._session = session
-        self._elsewhere = Elsewhere(
-            timeout=spec.timeout, connections=spec.concurrency, local=is_loopback(session.url("/"))
-        )
         self._interrupted = threading.Event()
-        self._login = login
+        self._account = account
         self._limiter = limiter
-        self._redacted = Redactor(secrets)
+        self._redacted = redacted
         self._settings = settings
         self._turn = threading.Lock()
         self._unsaid = 0.0
@@ -104,9 +99,7 @@ class HttpDriver:
         sent = _Sent()
 
         def ask(request: Request, step: Step) -> Response:
-            wait = self._limiter.acquire(PATIENCE)
-            if wait > 0:
-                raise UnansweredError(Status.RETRY, "The account's rate limit.", wait)
+            self._leave()
             return self._attempt(request, step, sent)
 
         compiled = self._compiled[delivery.operation]
@@ -126,7 +119,12 @@ class HttpDriver:
             return f"{self.spec.name} has no harmless request to ask with; nothing was sent."
         try:
             request = request_without_rows(self.spec, step, self._settings)
-            response = self._send(request, step)
+            response = self._account.send(request, step)
+        except LoginRefusedError as error:
+            raise StoreroomError(
+                f"{self.spec.name} refused the login: {self._redacted(str(error))}.",
+                "Check the connection's settings and its environment variables.",
+            ) from None
         except (NotSentError, NoAnswerError) as error:
             raise StoreroomError(
                 f"{self.spec.name} did not answer: {self._redacted(str(error))}."
@@ -151,33 +149,42 @@ class HttpDriver:
         self._interrupted.set()
 
     def close(self) -> None:
-        self._session.close()
-        self._elsewhere.close()
+        self._account.close()
 
     def _paused(self, seconds: float) -> bool:
         return not self._interrupted.wait(seconds)
-
-    def _send(self, request: Request, step: Step) -> Response:
-        if request.elsewhere:
-            return self._elsewhere.send(request, step.hosts)
-        ours = self._login(request)
-        return self._session.send(ours.method, ours.path, ours.headers, ours.body)
 
     def _attempt(self, request: Request, step: Step, sent: _Sent) -> Response:
         """Raises: UnansweredError: it never left, or left and nothing came back."""
         sent.requests += 1
         sent.sample = {"request": self._request_sample(request)}
+
+        def leave() -> None:
+            self._leave()
+            sent.requests += 1
+
         try:
-            response = self._send(request, step)
+            response = self._account.send(request, step, leave)
+        except LoginUnavailableError as error:
+            raise UnansweredError(Status.RETRY, f"Not sent: {error}", error.retry_after) from None
         except NotSentError as error:
             raise UnansweredError(Status.RETRY, f"Not sent: {error}") from None
         except NoAnswerError as error:
             raise UnansweredError(Status.IN_DOUBT, f"No answer: {error}") from None
+        except (LoginRefusedError, StoreroomError) as error:
+            words = f"The login was refused: {error}"
+            raise UnansweredError(Status.RETRY, words, stop=words) from None
         sent.sample["response"] = {
             "status": response.status,
             "body": self._excerpt(response.body),
         }
         return response
+
+    def _leave(self) -> None:
+        """Wait for the rate limit. Raises: UnansweredError: for too long."""
+        wait = self._limiter.acquire(PATIENCE)
+        if wait > 0:
+            raise UnansweredError(Status.RETRY, "The account's rate limit.", wait)
 
     def _asked_to_wait(self, verdict: Verdict, response: Response) -> float | None:
         """Close the account for as long as an answer of "not now" says."""
@@ -207,16 +214,10 @@ class HttpDriver:
         # The login is added after this, so it cannot be in here.
         return {
             "method": request.method,
-            "url": self._redacted(self._url(request)),
+            "url": self._redacted(self._account.url(request)),
             "headers": {name: self._redacted(text) for name, text in request.headers.items()},
             "body": self._excerpt(request.plain_body or b""),
         }
-
-    def _url(self, request: Request) -> str:
-        if request.elsewhere:
-            # A signed URL is as good as a password.
-            return request.path.partition("?")[0]
-        return self._session.url(request.path)
 
     def _excerpt(self, body: bytes) -> str:
         # Redacted before it is cut: half a secret is a secret too.

@@ -9,11 +9,13 @@ from typing import Any
 
 from destinations.connections import Connection, FromEnvironment, sandbox_url
 from destinations.errors import ConfigurationError
-from destinations.http.auth import Headers, authorizer_of
+from destinations.http.account import Account, base_url_of
+from destinations.http.auth import Headers
 from destinations.http.driver import HttpDriver
 from destinations.http.limits import Limiter, account_file
-from destinations.http.session import Session
-from destinations.language.bodies import constant_text
+from destinations.http.logins import login_of
+from destinations.http.redaction import Redactor
+from destinations.http.session import Sessions
 from destinations.language.settings import checked, for_sandbox
 from destinations.language.spec import Spec
 from destinations.paths import state_dir
@@ -35,37 +37,28 @@ def open_http(
     if connection.sandbox:
         given = for_sandbox(spec, given, hidden - set(target))
     settings = checked(spec, given, connection.name)
-    base_url = (
-        f"{sandbox_url()}/{spec.id}" if connection.sandbox else base_url_of(spec, settings, {})
-    )
-    login = authorizer_of(spec, settings)
+    fixed: str | None = base_url_of(spec, settings, {}) if "{auth." not in spec.base_url else None
+    base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else fixed
     credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
     # Whatever somebody keeps out of the file is kept out of the records too (a webhook's URL).
     secrets = [str(settings[name]) for name in {*credentials, *hidden} if settings.get(name)]
+    redacted = Redactor(secrets)
+    sessions = Sessions(timeout=spec.timeout, connections=spec.concurrency)
+    login = login_of(spec, settings, base_url, sessions, redacted, sandbox=connection.sandbox)
     if isinstance(login, Headers):
-        secrets += [text.split(" ", 1)[-1] for text in login.headers.values()]
-    account = account_file(_limits_dir(), spec.id, {**credentials, "base_url": base_url})
+        redacted.add(text.split(" ", 1)[-1] for text in login.headers.values())
+    account = account_file(
+        _limits_dir(), spec.id, {**credentials, "base_url": base_url or spec.base_url}
+    )
     return HttpDriver(
         spec,
         settings,
         audience,
-        session=Session(base_url, timeout=spec.timeout, connections=spec.concurrency),
-        login=login,
+        account=Account(spec, settings, sessions, login, base_url),
         # The sandbox is nobody's account: what it may be asked is up to this machine.
         limiter=Limiter(account, () if connection.sandbox else spec.limits),
-        secrets=secrets,
+        redacted=redacted,
     )
-
-
-def base_url_of(spec: Spec, settings: Mapping[str, Any], login: Mapping[str, str]) -> str:
-    """The vendor's URL for these settings.
-
-    Args:
-        login: what the login's answer gave, by name.
-    """
-    constants = {f"settings.{name}": value for name, value in settings.items()}
-    captured = {f"auth.{name}": value for name, value in login.items()}
-    return constant_text(spec.base_url, {**constants, **captured}) or ""
 
 
 def _limits_dir() -> Path:

@@ -11,8 +11,8 @@ import polars as pl
 
 from destinations.driver import HASH, ID, KEY, META_COLUMNS, REMOTE_ID, Operation
 from destinations.errors import ConfigurationError
+from destinations.http.account import base_url_of
 from destinations.http.auth import shown_login
-from destinations.http.opening import base_url_of
 from destinations.http.session import joined
 from destinations.language.compile import Compiled
 from destinations.language.requests import Request

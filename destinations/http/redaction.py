@@ -18,7 +18,12 @@ class Redactor:
     """Replaces secrets in text, also where they stand escaped or in base64."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms: set[str] = set()
+        self._forms: list[str] = []
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """From now on these too (tokens that a login gave)."""
+        forms = set(self._forms)
         for secret in (part for whole in secrets for part in (whole, *_parts(whole))):
             if len(secret) >= SHORTEST:
                 forms |= {
@@ -29,6 +34,7 @@ class Redactor:
                     base64.b64encode(secret.encode()).decode(),
                 }
         # The longest first: one form may stand within another.
+        # A new list: other threads may be going through the one before.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:

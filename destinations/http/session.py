@@ -7,6 +7,7 @@ What matters to a sync is whether the request can have reached the destination:
 from __future__ import annotations
 
 import ipaddress
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from destinations.http.wire import (
     written,
 )
 
-__all__ = ["NoAnswerError", "NotSentError", "Response", "Session"]
+__all__ = ["NoAnswerError", "NotSentError", "Response", "Session", "Sessions"]
 
 CONNECT_SECONDS = 10.0
 
@@ -111,6 +112,38 @@ class Session:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+
+class Sessions:
+    """Sessions by base URL: the vendor's, those of its login and of its uploads."""
+
+    def __init__(self, *, timeout: float, connections: int) -> None:
+        self._timeout = timeout
+        self._connections = connections
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+
+    def to(self, base_url: str) -> Session:
+        """Raises: ConfigurationError: the URL is none that may be used."""
+        session = self._sessions.get(base_url)
+        if session is None:
+            with self._lock:
+                session = self._sessions.get(base_url) or Session(
+                    base_url, timeout=self._timeout, connections=self._connections
+                )
+                self._sessions[base_url] = session
+        return session
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """A URL as the base URL of its host, and the path below with its query."""
+    parts = urlsplit(url)
+    path = parts.path or "/"
+    return f"{parts.scheme}://{parts.netloc}", f"{path}?{parts.query}" if parts.query else path
 
 
 def joined(base_url: str, path: str) -> str:
