@@ -13,7 +13,11 @@ Rules and where they stand:
   (https://developers.google.com/data-manager/api/devguides/concepts/formatting)
 - e-mail for UID2: the same before gmail.com alone
   (https://unifiedid.com/docs/getting-started/gs-normalization-encoding)
-- telephone: E.164 (Google), or its digits with country code and without ``+`` (Meta)
+- telephone: E.164 (Google's page and TikTok's,
+  https://ads.tiktok.com/help/article/customer-file), or its digits with country code and without
+  ``+`` (Meta); a number as written within a country takes the country of the row, if one is mapped
+- country: by name or ISO code (Meta's page wants two small letters)
+- postal code: of US codes the first five digits (Meta's page)
 - names, city, state, postal code, country, birth date, gender: Meta's page above
 """
 
@@ -21,10 +25,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import phonenumbers
 import polars as pl
 
 from destinations.driver import META_COLUMNS
+from destinations.language.countries import country_code
+from destinations.language.phones import e164
 from destinations.language.spec import DestinationField
 from destinations.language.values import Value, md5, sha1, sha256, text, truth_value
 
@@ -48,26 +53,37 @@ def prepare(
 
     Columns that ``fields`` does not declare, and ``_key``, ``_hash`` and ``_remote_id``, pass.
     """
+    columns = {name: Value(pl.col(name), dtype) for name, dtype in frame.schema.items()}
     return frame.with_columns(
-        prepared(Value(pl.col(name), dtype), fields[name], hashed=hashed).alias(name)
-        for name, dtype in frame.schema.items()
+        prepared(
+            found, fields[name], hashed=hashed, country=columns.get(fields[name].country_field)
+        ).alias(name)
+        for name, found in columns.items()
         if name in fields and name not in META_COLUMNS
     )
 
 
-def prepared(found: Value, field: DestinationField, *, hashed: bool = True) -> pl.Expr:
-    """One field's column: typed, normalised, hashed."""
+def prepared(
+    found: Value, field: DestinationField, *, hashed: bool = True, country: Value | None = None
+) -> pl.Expr:
+    """One field's column: typed, normalised, hashed.
+
+    Args:
+        country: the column that holds the rows' countries, as it was mapped.
+    """
     if field.normalise is None and field.hash is None:
         return _typed(found, field.type)
     plain = text(found)
-    normal = normalised(plain, field.normalise) if field.normalise else plain
+    where = None if country is None else text(country)
+    normal = normalised(plain, field.normalise, where) if field.normalise else plain
     if field.hash is None:
         return normal
     digest = plain.str.strip_chars()
     hexed = digest.str.contains(_DIGESTS[field.hash])
     encoded = digest.str.contains(_BASE64[field.hash])
     if not hashed:
-        return pl.when(hexed | encoded).then(digest).otherwise(normal)
+        known = hexed | encoded if field.hash_encoding == "base64" else hexed
+        return pl.when(known).then(digest).otherwise(normal)
     if field.hash_encoding == "base64":
         return (
             pl.when(encoded)
@@ -83,9 +99,10 @@ def _as_base64(digest: pl.Expr) -> pl.Expr:
     return digest.str.decode("hex", strict=False).bin.encode("base64")
 
 
-def normalised(expr: pl.Expr, name: str) -> pl.Expr:
+def normalised(expr: pl.Expr, name: str, country: pl.Expr | None = None) -> pl.Expr:
     """A text column through the normaliser of that name; what stays empty is null."""
-    result = NORMALISERS[name](expr)
+    takes_country = NORMALISERS_BY_COUNTRY.get(name)
+    result = NORMALISERS[name](expr) if takes_country is None else takes_country(expr, country)
     return pl.when(result.str.len_bytes() > 0).then(result)
 
 
@@ -137,31 +154,8 @@ def _plain_mailbox(expr: pl.Expr, domains: str) -> pl.Expr:
     return pl.when(address.str.contains(domains)).then(plain).otherwise(address)
 
 
-def _phone_e164(expr: pl.Expr) -> pl.Expr:
-    return expr.map_batches(_e164, return_dtype=pl.String, is_elementwise=True)
-
-
-def _phone_digits(expr: pl.Expr) -> pl.Expr:
-    return _phone_e164(expr).str.strip_prefix("+")
-
-
-def _e164(numbers: pl.Series) -> pl.Series:
-    """Each different number is parsed once; a number without country code is nobody's."""
-    different = numbers.drop_nulls().unique()
-    parsed = pl.Series([_parse_number(number) for number in different], dtype=pl.String)
-    return numbers.replace_strict(different, parsed, default=None, return_dtype=pl.String)
-
-
-def _parse_number(number: str) -> str | None:
-    written = number.strip()
-    international = f"+{written[2:]}" if written.startswith("00") else written
-    try:
-        parsed = phonenumbers.parse(international)
-    except phonenumbers.NumberParseException:
-        return None
-    if not phonenumbers.is_possible_number(parsed):
-        return None
-    return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
+def _phone_digits(expr: pl.Expr, country: pl.Expr | None = None) -> pl.Expr:
+    return e164(expr, country).str.strip_prefix("+")
 
 
 def _name(expr: pl.Expr) -> pl.Expr:
@@ -177,13 +171,8 @@ def _postal_code(expr: pl.Expr) -> pl.Expr:
     return pl.when(code.str.contains(r"^\d{5}-\d{4}$")).then(code.str.slice(0, 5)).otherwise(code)
 
 
-def _country_2(expr: pl.Expr) -> pl.Expr:
-    code = expr.str.strip_chars().str.to_uppercase()
-    return pl.when(code.str.contains(r"^[A-Z]{2}$")).then(code)
-
-
 def _country_2_lower(expr: pl.Expr) -> pl.Expr:
-    return _country_2(expr).str.to_lowercase()
+    return country_code(expr).str.to_lowercase()
 
 
 def _gender(expr: pl.Expr) -> pl.Expr:
@@ -204,16 +193,22 @@ NORMALISERS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
     "lower": _lower,
     "email": _email,
     "email_gmail": _email_gmail,
-    "phone_e164": _phone_e164,
+    "phone_e164": e164,
     "phone_digits": _phone_digits,
     "name": _name,
     "city": _letters,
     "state": _letters,
     "postal_code": _postal_code,
-    "country_2": _country_2,
+    "country_2": country_code,
     "country_2_lower": _country_2_lower,
     "gender": _gender,
     "birth_date": _birth_date,
     "maid": _lower,
     "uid2": _uid2,
 }
+
+NORMALISERS_BY_COUNTRY: dict[str, Callable[[pl.Expr, pl.Expr | None], pl.Expr]] = {
+    "phone_e164": e164,
+    "phone_digits": _phone_digits,
+}
+"""Those that the row's country helps."""

@@ -1,10 +1,13 @@
+import base64
 import datetime as dt
 import hashlib
 
+import phonenumbers
 import polars as pl
 import pytest
 
 from destinations.language.normalise import NORMALISERS, normalised, prepare
+from destinations.language.phones import _parsed, e164
 from destinations.language.spec import DestinationField
 
 VECTORS = {
@@ -37,7 +40,20 @@ VECTORS = {
     "city": [("St. Paul's", "stpauls")],
     "state": [("New York", "newyork")],
     "postal_code": [("90210-1234", "90210"), ("SW1A 1AA", "sw1a1aa")],
-    "country_2": [("gb", "GB"), ("England", None)],
+    "country_2": [
+        ("gb", "GB"),
+        ("UK", "GB"),
+        ("usa", "US"),
+        ("Deutschland", None),
+        ("Germany", "DE"),
+        ("United States", "US"),
+        ("Côte d'Ivoire", "CI"),
+        ("czech republic", "CZ"),
+        ("BRA", "BR"),
+        ("Hong Kong", "HK"),
+        ("England", None),
+        ("1", None),
+    ],
     "country_2_lower": [("GB ", "gb")],
     "gender": [("Female", "f"), ("m", "m"), ("x", None)],
     "birth_date": [("1990-01-31", "19900131"), ("19900131", "19900131"), ("1990-02-30", None)],
@@ -53,6 +69,54 @@ def test_vectors(name):
     assert found == [wanted for _, wanted in VECTORS[name]] + [None]
 
 
+def test_a_number_without_country_code_takes_the_country_of_its_row():
+    frame = pl.DataFrame(
+        {
+            "phone": ["020 7946 0958", "(201) 555-0123", "201 555 0123", "+49 30 901820", "1"],
+            "country": ["GB", "United States", None, "US", "GB"],
+        }
+    )
+    fields = {"phone": DestinationField(normalise="phone_e164")}
+    found = prepare(frame, fields)
+    assert found["phone"].to_list() == ["+442079460958", "+12015550123", None, "+4930901820", None]
+    assert found["country"].to_list() == frame["country"].to_list()
+    other = {"phone": DestinationField(normalise="phone_digits", country_field="home")}
+    assert prepare(frame, other)["phone"].to_list()[0] is None
+    home = prepare(frame.rename({"country": "home"}), other)
+    assert home["phone"].to_list()[0] == "442079460958"
+
+
+def test_numbers_told_by_their_shape_are_what_parsing_makes_of_them():
+    numbers = []
+    for region in phonenumbers.SUPPORTED_REGIONS:
+        for kind in (0, 1):
+            example = phonenumbers.example_number_for_type(region, kind)
+            if example is not None:
+                number = phonenumbers.format_number(example, 0)
+                numbers += [number, number + "1", number[:-2], number[:3] + "0" + number[3:]]
+                numbers.append(phonenumbers.format_number(example, 1))
+    found = pl.DataFrame({"x": numbers}).select(e164(pl.col("x")))["x"].to_list()
+    assert found == [_parsed(number, None) for number in numbers]
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
+def test_digests_in_base64(algorithm):
+    # https://unifiedid.com/docs/getting-started/gs-normalization-encoding
+    raw = hashlib.new(algorithm, b"user@example.com").digest()
+    wanted = base64.b64encode(raw).decode()
+    frame = pl.DataFrame({"x": [" User@Example.com", wanted, raw.hex().upper(), None]})
+    field = DestinationField(normalise="uid2", hash=algorithm, hash_encoding="base64")
+    assert prepare(frame, {"x": field})["x"].to_list() == [wanted, wanted, wanted, None]
+
+
+def test_uid2_own_pair():
+    frame = pl.DataFrame({"x": ["user@example.com"]})
+    field = DestinationField(normalise="uid2", hash="sha256", hash_encoding="base64")
+    assert prepare(frame, {"x": field})["x"].to_list() == [
+        "tMmiiTI7IaAcPpQPFQ65uMVCWH8av9jw4cwf/F5HVRQ="
+    ]
+
+
 def test_meta_own_pair_of_address_and_digest():
     # https://developers.facebook.com/docs/marketing-api/conversions-api/parameters/customer-information-parameters
     frame = pl.DataFrame({"email": ["John_Smith@gmail.com"]})
@@ -62,7 +126,7 @@ def test_meta_own_pair_of_address_and_digest():
     ]
 
 
-@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha1", "md5"])
 def test_digests_pass_and_everything_else_is_hashed(algorithm):
     digest = hashlib.new(algorithm, b"ann").hexdigest()
     frame = pl.DataFrame({"x": ["ann", digest.upper(), f" {digest} ", None, "ünï"]})
