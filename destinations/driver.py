@@ -22,9 +22,10 @@ mapped fields  any       one column per field of the sync's mapping
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import polars as pl
@@ -94,6 +95,16 @@ class Delivery:
     size: int = 0
     """Bytes of the rendered payload."""
 
+    @cached_property
+    def keys(self) -> list[str]:
+        """The keys of its rows, in order."""
+        return self.rows[KEY].to_list()
+
+    @cached_property
+    def hashes(self) -> list[str | None]:
+        """The content hashes of its rows, in order."""
+        return self.rows[HASH].to_list()
+
     @property
     def id(self) -> str:
         """The same for the same changes of the same rows: a vendor's idempotency key."""
@@ -132,6 +143,60 @@ class Outcome:
     requests: int = 1
     sample: dict[str, Any] = field(default_factory=dict)
     """Request and response for the run's record, secrets already redacted."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What the destination said of every row of a delivery, where it said the same of all."""
+
+    status: Status
+    message: str | None = None
+    remote_id: str | None = None
+    """Its own id for the row; of several rows none has one."""
+
+    def results(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """In the shape of ``Outcome.results``."""
+        known = None if self.remote_id is None else pl.Series([self.remote_id], dtype=pl.String)
+        return results_for(rows, self.status, self.message, known)
+
+
+class AlikeOutcome(Outcome):
+    """An outcome that says the same of every row. With one row per delivery, frames and samples
+    would cost more than the request: they are made where somebody asks for them.
+    """
+
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        alike: Alike,
+        retry_after: float | None = None,
+        whole: bool = False,
+        stop: str | None = None,
+        requests: int = 1,
+        sample: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        # Set as a frozen dataclass does it; `results` and `sample` are worked out below.
+        self.__dict__.update(
+            rows=rows,
+            alike=alike,
+            retry_after=retry_after,
+            whole=whole,
+            stop=stop,
+            requests=requests,
+            _sample=sample,
+        )
+
+    rows: pl.DataFrame
+    alike: Alike
+    _sample: Callable[[], dict[str, Any]]
+
+    @property
+    def results(self) -> pl.DataFrame:
+        return self.alike.results(self.rows)
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        return self._sample()
 
 
 RESULT_SCHEMA: dict[str, Any] = {
@@ -182,13 +247,30 @@ class Interruptible(Protocol):
         ...
 
 
+class InFlight(Protocol):
+    """Deliveries on their way, many at once, for one thread: what waits for an answer keeps
+    nobody from going on with the others.
+    """
+
+    def start(self, delivery: Delivery) -> None:
+        """Send it on its way."""
+        ...
+
+    def landed(self, seconds: float) -> list[tuple[Delivery, Outcome | Exception]]:
+        """Those that came to an end, waiting up to ``seconds`` for the first."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class Driver(Protocol):
     """An opened destination, for one connection and one target (list, table, folder).
 
     ``deliveries`` renders and never sends; ``send`` sends one delivery, may be
     called from several threads at once (up to ``capabilities.concurrency``),
     and raises nothing for what a destination can answer: every answer, timeout
-    or broken connection becomes an :class:`Outcome`.
+    or broken connection becomes an :class:`Outcome`. A driver may have a method
+    ``in_flight()`` that gives an :class:`InFlight` or None; then one thread sends.
     """
 
     @property

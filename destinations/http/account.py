@@ -10,7 +10,7 @@ from destinations.errors import ConfigurationError
 from destinations.http.answers import refuses_login
 from destinations.http.auth import Authorizer
 from destinations.http.elsewhere import Elsewhere, fits_host
-from destinations.http.session import Response, Sessions, is_loopback, joined
+from destinations.http.session import Response, Session, Sessions, is_loopback, joined
 from destinations.http.tokens import LoginRefusedError, TokenLogin
 from destinations.language.bodies import constant_text
 from destinations.language.requests import Request
@@ -85,6 +85,20 @@ class Account:
         if not refuses_login(self._spec, step, response):
             login.taken(ours)
         return response
+
+    def plain_session(self) -> Session | None:
+        """Where requests go that need nothing but :meth:`signed`; None where they may need more."""
+        if self._base_url is None or isinstance(self._login, TokenLogin):
+            return None
+        return self._sessions.to(self._base_url)
+
+    def signed(self, request: Request) -> Request:
+        """A request with the connection's login.
+
+        Raises:
+            ConfigurationError: the login cannot be made.
+        """
+        return self._login(request)
 
     def close(self) -> None:
         self._sessions.close()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import orjson
 import polars as pl
 
-from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Status, results_for
+from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Alike, Status
 from destinations.http.documents import MISSING, document_of, found, listed
 from destinations.http.session import Response
 from destinations.language.compile import Sought
@@ -28,9 +29,11 @@ MOST_WORDS = 500
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one answer says; ``results`` as in :class:`destinations.driver.Outcome`."""
+    """What one answer says of ``rows``: the same of all, or of each what ``named`` says."""
 
-    results: pl.DataFrame
+    rows: pl.DataFrame
+    alike: Alike | None = None
+    named: pl.DataFrame | None = None
     whole: bool = False
     stop: str | None = None
     captures: dict[str, Any] = field(default_factory=dict)
@@ -41,8 +44,17 @@ class Verdict:
     unmatched: int | None = None
     """How many elements of the list were looked at, where none of them was the row's."""
 
+    @cached_property
+    def results(self) -> pl.DataFrame:
+        """As in :class:`destinations.driver.Outcome`."""
+        if self.named is not None:
+            return self.named
+        return (self.alike or Alike(Status.IN_DOUBT)).results(self.rows)
+
     @property
     def retries(self) -> bool:
+        if self.alike is not None:
+            return self.alike.status is Status.RETRY
         return Status.RETRY.value in self.results["status"].to_list()
 
 
@@ -115,7 +127,7 @@ def _failed(answer: Answer, document: Any, rows: pl.DataFrame, words: str) -> Ve
 
 def _unknown(verdict: Verdict, rows: pl.DataFrame, words: str) -> Verdict:
     """What became of a job cannot be asked: its rows may have been taken."""
-    return Verdict(results_for(rows, Status.IN_DOUBT, words), stop=verdict.stop)
+    return Verdict(rows, Alike(Status.IN_DOUBT, words), stop=verdict.stop)
 
 
 def _words(spec: Spec, step: Step, response: Response, document: Any) -> str:
@@ -170,15 +182,15 @@ def _ruled(rule: ErrorRule, document: Any, rows: pl.DataFrame, words: str) -> Ve
             captures, lacking = _captured(rule.capture, document)
             if lacking:
                 return _in_doubt(rows, f"The answer lacks '{lacking}': {words}")
-            return Verdict(results_for(rows, Status.ACCEPTED), captures=captures)
+            return Verdict(rows, Alike(Status.ACCEPTED), captures=captures)
         case "done":
-            return Verdict(results_for(rows, Status.ACCEPTED), settled=True)
+            return Verdict(rows, Alike(Status.ACCEPTED), settled=True)
         case "reject":
             return _refused(rows, words)
         case "retry":
-            return Verdict(results_for(rows, Status.RETRY, words))
+            return Verdict(rows, Alike(Status.RETRY, words))
         case "gone":
-            return Verdict(results_for(rows, Status.REJECTED, words), gone=True)
+            return Verdict(rows, Alike(Status.REJECTED, words), gone=True)
         case "auth":
             return _stopped(rows, f"The credentials were refused: {words}")
         case "abort":
@@ -192,31 +204,31 @@ def _by_status(status: int, rows: pl.DataFrame, words: str, idempotent: bool) ->
     if status == 403:
         return _stopped(rows, f"The credentials do not allow it: {words}")
     if status in (408, 425, 429):
-        return Verdict(results_for(rows, Status.RETRY, words))
+        return Verdict(rows, Alike(Status.RETRY, words))
     if status in (502, 504) and not idempotent:
         # A gateway gave up waiting: the request may have been carried out behind it.
-        return Verdict(results_for(rows, Status.IN_DOUBT, words))
+        return Verdict(rows, Alike(Status.IN_DOUBT, words))
     if status >= 500:
-        return Verdict(results_for(rows, Status.RETRY, words))
+        return Verdict(rows, Alike(Status.RETRY, words))
     if 300 <= status < 400:
         return _stopped(
             rows, f"The destination redirects elsewhere, which is not followed: {words}"
         )
     if status >= 400:
         return _refused(rows, words)
-    return Verdict(results_for(rows, Status.IN_DOUBT, f"Not the answer that was promised: {words}"))
+    return Verdict(rows, Alike(Status.IN_DOUBT, f"Not the answer that was promised: {words}"))
 
 
 def _refused(rows: pl.DataFrame, words: str) -> Verdict:
-    return Verdict(results_for(rows, Status.REJECTED, words), whole=rows.height > 1)
+    return Verdict(rows, Alike(Status.REJECTED, words), whole=rows.height > 1)
 
 
 def _stopped(rows: pl.DataFrame, words: str) -> Verdict:
-    return Verdict(results_for(rows, Status.RETRY, words), stop=words)
+    return Verdict(rows, Alike(Status.RETRY, words), stop=words)
 
 
 def _in_doubt(rows: pl.DataFrame, why: str) -> Verdict:
-    return Verdict(results_for(rows, Status.IN_DOUBT, why))
+    return Verdict(rows, Alike(Status.IN_DOUBT, why))
 
 
 def _promises(step: Step) -> bool:
@@ -269,9 +281,8 @@ def _accepted(
         return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     captures = {**ids, **captures}
     identifier = ids.get("id")
-    remote = pl.Series([None if identifier is None else str(identifier)], dtype=pl.String)
-    known = remote if rows.height == 1 else None
-    return Verdict(results_for(rows, Status.ACCEPTED, remote_id=known), captures=captures)
+    remote = None if identifier is None or rows.height != 1 else str(identifier)
+    return Verdict(rows, Alike(Status.ACCEPTED, remote_id=remote), captures=captures)
 
 
 def _is_sought(element: Any, match: Mapping[str, Sought]) -> bool:
@@ -291,10 +302,9 @@ def _unmatched(answer: Answer, rows: pl.DataFrame, looked_at: int) -> Verdict:
     paths = [*answer.capture.values(), *([answer.id] if answer.id else [])]
     if all(path.endswith("?") for path in paths):
         captures: dict[str, Any] = dict.fromkeys([*answer.capture, *(["id"] if answer.id else [])])
-        accepted = results_for(rows, Status.ACCEPTED)
-        return Verdict(accepted, captures=captures, unmatched=looked_at)
-    refused = results_for(rows, Status.REJECTED, "The destination's list does not have this row.")
-    return Verdict(refused, unmatched=looked_at)
+        return Verdict(rows, Alike(Status.ACCEPTED), captures=captures, unmatched=looked_at)
+    refused = Alike(Status.REJECTED, "The destination's list does not have this row.")
+    return Verdict(rows, refused, unmatched=looked_at)
 
 
 def _captured(paths: Mapping[str, str], document: Any) -> tuple[dict[str, Any], str | None]:
@@ -336,11 +346,13 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
         for position, said in enumerate(status):
             if said == Status.ACCEPTED.value:
                 status[position], message[position] = Status.IN_DOUBT.value, why
+    if rows.height == 1:
+        return Verdict(rows, Alike(Status(status[0]), message[0], remote[0]), captures=captures)
     results = pl.DataFrame(
         {KEY: rows[KEY], "status": status, "message": message, "remote_id": remote},
         schema=RESULT_SCHEMA,
     )
-    return Verdict(results, captures=captures)
+    return Verdict(rows, named=results, captures=captures)
 
 
 def _elements(

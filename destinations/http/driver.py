@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from destinations.driver import (
     KEY,
+    Alike,
+    AlikeOutcome,
     Capabilities,
     Delivery,
+    InFlight,
     Operation,
     Outcome,
     Status,
@@ -22,13 +25,14 @@ from destinations.errors import StoreroomError
 from destinations.http.account import Account
 from destinations.http.answers import Verdict, judge
 from destinations.http.documents import MISSING, document_of, found, parsed
+from destinations.http.flights import Course, Flights
 from destinations.http.limits import Limiter
 from destinations.http.redaction import Redactor
 from destinations.http.retry_after import seconds_to_wait
 from destinations.http.session import NoAnswerError, NotSentError, Response
 from destinations.http.tokens import LoginRefusedError, LoginUnavailableError
 from destinations.http.unanswered import UnansweredError
-from destinations.http.walk import Walk
+from destinations.http.walk import Walk, is_plain, naming
 from destinations.language.capabilities import capabilities, problems
 from destinations.language.compile import Compiled, request_without_rows
 from destinations.language.requests import Request
@@ -76,6 +80,7 @@ class HttpDriver:
             operation: Compiled(spec, operation, settings, audience)
             for operation in spec.operations
         }
+        self._plain = {name for name, made in self._compiled.items() if is_plain(made)}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -104,14 +109,61 @@ class HttpDriver:
 
         compiled = self._compiled[delivery.operation]
         walk = Walk(self.spec, compiled, delivery.payload, ask, self._asked_to_wait, self._paused)
-        results = walk.results()
-        if results["message"].null_count() < results.height:
-            # Vendors quote requests in their errors; each different message is searched once.
-            said = results["message"].drop_nulls().unique()
-            messages = {text: self._redacted(text) for text in said}
-            results = results.with_columns(pl.col("message").replace(messages))
+        results = self._without_secrets(walk.results())
         stop = None if walk.stop is None else self._redacted(walk.stop)
         return Outcome(results, walk.retry_after, walk.whole, stop, sent.requests, sent.sample)
+
+    def flights(self) -> InFlight | None:
+        session = self._account.plain_session()
+        if session is None or not session.may_be_shared:
+            return None
+        return Flights(self.course, self.send, session, self.capabilities.concurrency)
+
+    def course(self, delivery: Delivery) -> Course | None:
+        """What :meth:`send` does of a delivery that is one request; None for others.
+
+        Gives the request to be sent, or seconds to come back after; takes the answer, or what
+        went wrong instead; ends with the outcome.
+        """
+        return self._course(delivery) if delivery.operation in self._plain else None
+
+    def _course(self, delivery: Delivery) -> Course:
+        compiled = self._compiled[delivery.operation]
+        step, rows = compiled.steps[0].step, delivery.rows
+        request: Request = delivery.payload.request
+        wait = yield from self._limiter.leave(PATIENCE)
+        if wait > 0:
+            full = Alike(Status.RETRY, "The account's rate limit.")
+            return AlikeOutcome(rows, full, retry_after=wait, requests=0)
+        try:
+            ours = self._account.signed(request)
+        except StoreroomError as error:
+            words = self._redacted(f"The login was refused: {error}")
+            return AlikeOutcome(rows, Alike(Status.RETRY, words), stop=words, requests=0)
+        answer = yield ours
+        if not isinstance(answer, Response):
+            sent = isinstance(answer, NoAnswerError)
+            words = self._redacted(f"{'No answer' if sent else 'Not sent'}: {answer}")
+            lost = Alike(Status.IN_DOUBT if sent else Status.RETRY, words)
+            return AlikeOutcome(rows, lost, sample=lambda: self._sample(request, None))
+        response = answer
+        named = naming(step, rows)
+        as_sent = compiled.prepared(rows.select(KEY, *named)) if named else rows
+        match = compiled.match(0, rows, {})
+        idempotent = compiled.declaration.idempotent
+        verdict = judge(self.spec, step, response, as_sent, idempotent, match)
+        wait_for = self._asked_to_wait(verdict, response)
+        stop = None if verdict.stop is None else self._redacted(verdict.stop)
+        if verdict.alike is None:
+            results = self._without_secrets(verdict.results)
+            sample = self._sample(request, response)
+            return Outcome(results, wait_for, verdict.whole, stop, 1, sample)
+        alike = verdict.alike
+        if alike.message is not None:
+            alike = replace(alike, message=self._redacted(alike.message))
+        return AlikeOutcome(
+            rows, alike, wait_for, verdict.whole, stop, 1, lambda: self._sample(request, response)
+        )
 
     def check(self) -> str:
         step = self.spec.check
@@ -157,7 +209,7 @@ class HttpDriver:
     def _attempt(self, request: Request, step: Step, sent: _Sent) -> Response:
         """Raises: UnansweredError: it never left, or left and nothing came back."""
         sent.requests += 1
-        sent.sample = {"request": self._request_sample(request)}
+        sent.sample = self._sample(request, None)
 
         def leave() -> None:
             self._leave()
@@ -174,10 +226,7 @@ class HttpDriver:
         except (LoginRefusedError, StoreroomError) as error:
             words = f"The login was refused: {error}"
             raise UnansweredError(Status.RETRY, words, stop=words) from None
-        sent.sample["response"] = {
-            "status": response.status,
-            "body": self._excerpt(response.body),
-        }
+        sent.sample = self._sample(request, response)
         return response
 
     def _leave(self) -> None:
@@ -209,6 +258,21 @@ class HttpDriver:
                 self._unsaid = min(max(2 * self._unsaid, UNSAID), LONGEST_UNSAID)
                 self._unsaid_until = now + self._unsaid
             return self._unsaid_until - now
+
+    def _without_secrets(self, results: pl.DataFrame) -> pl.DataFrame:
+        if results["message"].null_count() == results.height:
+            return results
+        # Vendors quote requests in their errors; each different message is searched once.
+        said = results["message"].drop_nulls().unique()
+        messages = {text: self._redacted(text) for text in said}
+        return results.with_columns(pl.col("message").replace(messages))
+
+    def _sample(self, request: Request, response: Response | None) -> dict[str, Any]:
+        sample: dict[str, Any] = {"request": self._request_sample(request)}
+        if response is not None:
+            body = self._excerpt(response.body)
+            sample["response"] = {"status": response.status, "body": body}
+        return sample
 
     def _request_sample(self, request: Request) -> dict[str, Any]:
         # The login is added after this, so it cannot be in here.

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ BURST = 10
 """One part in so many of a window's requests may go at once; the rest are spread evenly."""
 JITTER = 0.1
 """Seconds by which requests may be late on their way and still not be too many at the vendor."""
+
+
+TICK = 100_000_000
+"""Nanoseconds; no file system in use tells times of writing apart less finely."""
 
 
 class Limiter:
@@ -52,6 +56,8 @@ class Limiter:
         self._limits = limits
         self._clock = clock
         self._sleep = sleep
+        self._seen: tuple[int, int] | None = None
+        self._closed_until = 0.0
 
     def acquire(self, patience: float) -> float:
         """Take leave for one request, sleeping up to ``patience`` seconds for it.
@@ -59,6 +65,17 @@ class Limiter:
         Returns:
             0 when the request may go; otherwise the seconds until it could, nothing taken.
         """
+        leave = self.leave(patience)
+        while True:
+            try:
+                self._sleep(next(leave))
+            except StopIteration as end:
+                return float(end.value)
+
+    def leave(self, patience: float) -> Generator[float, None, float]:
+        """:meth:`acquire` for who cannot sleep: gives the seconds to come back after."""
+        if not self._limits and not self._is_closed():
+            return 0.0
         until = self._clock() + patience
         tolerance = JITTER / 2
         while True:
@@ -67,7 +84,7 @@ class Limiter:
                 return wait
             if wait <= 0:
                 return 0.0
-            self._sleep(wait)
+            yield wait
             # A leave that was overslept stands too close to those of others, and one from
             # before the account was closed is none: both are asked for again. A machine that
             # always oversleeps gets through all the same.
@@ -91,8 +108,19 @@ class Limiter:
             return wait, now + wait
 
     def _is_closed(self) -> bool:
-        with self._state() as state:
-            return bool(float(state.get("closed_until", 0.0)) > self._clock())
+        """Reads the file only where somebody may have written to it since it was last read."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - asked before every request
+        except FileNotFoundError:
+            return False
+        seen = (found.st_mtime_ns, found.st_size)
+        if seen != self._seen:
+            read_at = time.time_ns()
+            with self._state(write=False) as state:
+                self._closed_until = float(state.get("closed_until", 0.0))
+            # Two writes within one tick of the file system's clock look like one.
+            self._seen = seen if read_at - found.st_mtime_ns > TICK else None
+        return self._closed_until > self._clock()
 
     def close_for(self, seconds: float) -> None:
         """The vendor wants nothing from the account for so long."""
@@ -107,7 +135,7 @@ class Limiter:
         return float(min(burst, tokens + max(0.0, now - at) * _rate(limit)))
 
     @contextmanager
-    def _state(self) -> Iterator[dict[str, Any]]:
+    def _state(self, write: bool = True) -> Iterator[dict[str, Any]]:
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -117,6 +145,8 @@ class Limiter:
             except ValueError:
                 state = {}  # a power cut amid writing loses a moment's count, nothing else
             yield state
+            if not write:
+                return
             # One write over all that stood there: a kill leaves the old state or the new one.
             os.pwrite(handle, json.dumps(state).encode().ljust(len(content)), 0)
         finally:

@@ -78,36 +78,68 @@ class Session:
             NoAnswerError: it left, and no whole answer came back in time.
         """
         deadline = time.monotonic() + self._timeout
-        try:
-            target = self._target(path)
-            message = written(method, target, self._peer.host_header, headers, body)
-        except ValueError as error:
-            raise NotSentError("the request cannot be written as HTTP") from error
-        connection = self._connection()
+        message = self.written(method, path, headers, body)
+        connection = self.kept() or self.connected()
         try:
             return connection.exchange(message, deadline)
         finally:
-            if connection.reusable and len(self._idle) < self._connections:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            self.keep(connection)
+
+    @property
+    def timeout(self) -> float:
+        return self._timeout
+
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether connections can be read without waiting; TLS within a proxy's TLS cannot."""
+        return self._peer.proxy is None or self._peer.proxy.scheme != "https"
+
+    def written(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> bytes:
+        """A request as it goes out.
+
+        Raises:
+            NotSentError: it cannot be written.
+        """
+        try:
+            target = self._target(path)
+            return written(method, target, self._peer.host_header, headers, body)
+        except ValueError as error:
+            raise NotSentError("the request cannot be written as HTTP") from error
+
+    def kept(self) -> Connection | None:
+        """An open connection that nobody uses, the last used first."""
+        while self._idle:
+            try:
+                kept = self._idle.pop()
+            except IndexError:
+                break
+            if kept.idle:
+                return kept
+            kept.close()
+        return None
+
+    def connected(self) -> Connection:
+        """A new connection.
+
+        Raises:
+            NotSentError: there is none.
+        """
+        connect = min(CONNECT_SECONDS, self._timeout)
+        return Connection(self._peer.connect(connect, self._timeout))
+
+    def keep(self, connection: Connection) -> None:
+        """Take a connection back."""
+        if connection.reusable and len(self._idle) < self._connections:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _target(self, path: str) -> str:
         if path != "/" and is_target(path):
             return self._prefix + path
         return target_of(self.url(path))
-
-    def _connection(self) -> Connection:
-        """One that is open, the last used first; else a new one."""
-        while True:
-            try:
-                kept = self._idle.pop()
-            except IndexError:
-                connect = min(CONNECT_SECONDS, self._timeout)
-                return Connection(self._peer.connect(connect, self._timeout))
-            if kept.idle:
-                return kept
-            kept.close()
 
     def close(self) -> None:
         while self._idle:

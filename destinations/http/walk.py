@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from destinations.driver import KEY, REMOTE_ID, Status, results_for
+from destinations.driver import KEY, REMOTE_ID, Alike, Status, results_for
 from destinations.http.answers import Verdict, judge
 from destinations.http.documents import document_of
 from destinations.http.pages import turned
@@ -129,7 +129,7 @@ class Walk:
         if verdict is not None and verdict.whole and part and not self._carries(position):
             # What was refused is a job of an earlier request: the rows start again.
             again = verdict.results.with_columns(pl.lit(Status.RETRY.value).alias("status"))
-            verdict = replace(verdict, results=again, whole=False)
+            verdict = replace(verdict, alike=None, named=again, whole=False)
         if verdict is not None and verdict.whole and part:
             # A refusal of part of a delivery: the engine parts whole deliveries only.
             half = rows.height // 2
@@ -145,7 +145,7 @@ class Walk:
     def _answered(self, position: int, rows: pl.DataFrame, request: Request) -> Verdict | None:
         """What the destination says of the rows, page after page; None without an answer."""
         step = self._compiled.steps[position].step
-        named = _naming(step, rows)
+        named = naming(step, rows)
         sent = self._compiled.prepared(rows.select(KEY, *named)) if named else rows
         match = self._compiled.match(position, rows, self._captures)
         idempotent = self._compiled.declaration.idempotent
@@ -169,13 +169,13 @@ class Walk:
                 return verdict
             current = following
         words = f"The list has more than {MOST_PAGES} pages."
-        return Verdict(results_for(rows, Status.IN_DOUBT, words))
+        return Verdict(rows, Alike(Status.IN_DOUBT, words))
 
     def _certain(self, step: Step, verdict: Verdict) -> Verdict:
         """The verdict; after a job is done nothing is sent again that must not be sent twice."""
         if self._is_done and not self._compiled.declaration.idempotent and verdict.retries:
             status = pl.col("status").replace(Status.RETRY.value, Status.IN_DOUBT.value)
-            verdict = replace(verdict, results=verdict.results.with_columns(status))
+            verdict = replace(verdict, alike=None, named=verdict.results.with_columns(status))
         self._is_done |= bool(step.until)
         return verdict
 
@@ -258,7 +258,16 @@ class Walk:
         )
 
 
-def _naming(step: Step, rows: pl.DataFrame) -> list[str]:
+def is_plain(spec: Spec, compiled: Compiled) -> bool:
+    """Whether a delivery is one request and its one answer, whatever that says."""
+    if len(compiled.steps) != 1:
+        return False
+    step = compiled.steps[0].step
+    again = step.when or step.unless or step.until or step.pages or step.hosts
+    return not again and all(rule.means != "gone" for rule in (*step.errors, *spec.errors))
+
+
+def naming(step: Step, rows: pl.DataFrame) -> list[str]:
     """The columns, besides the key, by which an answer of this step may name rows."""
     lists = [named for named in (step.answer.accepted, step.answer.rejected) if named]
     return [

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import time
 import urllib.request
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import httptools
 import urllib3.exceptions
@@ -34,6 +36,9 @@ _TARGET = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-F]{2})*")
 _DOTS = re.compile(r"/\.\.?(?:[/?]|$)")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ILLEGAL = re.compile(r"[\r\n\0]|^\s")
+
+
+_NOT_READY = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class NotSentError(Exception):
@@ -71,7 +76,7 @@ class Peer:
             bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         return cls(url, proxy, bundle)
 
-    @property
+    @cached_property
     def host_header(self) -> str:
         """RFC 9112, section 3.2: the port is left out where it is the scheme's own."""
         usual = {"http": 80, "https": 443}[self.url.scheme or "https"]
@@ -136,7 +141,17 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._seconds = connected.gettimeout()
+        self._out = memoryview(b"")
+        self._answer = _Answer()
         self.reusable = True
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def wait_for_nothing(self, nothing: bool) -> None:
+        """Whether :meth:`begin` and :meth:`go_on` are used (True) or :meth:`exchange`."""
+        self._socket.settimeout(0.0 if nothing else self._seconds)
 
     @property
     def idle(self) -> bool:
@@ -173,6 +188,68 @@ class Connection:
             raise NoAnswerError("the answer is no HTTP that can be read") from error
         self.reusable = answer.keeps_alive
         return response
+
+    def begin(self, message: bytes) -> None:
+        """Start to send a request; :meth:`go_on` whenever the connection is ready for more."""
+        self.reusable = False
+        self._out = memoryview(message)
+        self._answer = _Answer()
+        self._send()
+
+    @property
+    def writes(self) -> bool:
+        """Whether part of the request is still to be sent."""
+        return len(self._out) > 0
+
+    def go_on(self) -> Response | None:
+        """Send and read what can be without waiting; the answer once it is whole.
+
+        Raises:
+            NoAnswerError: none can come any more.
+        """
+        try:
+            if self._out:
+                self._send()
+            return self._receive()
+        except OSError as error:
+            raise NoAnswerError(type(error).__name__) from error
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error) as error:
+            raise NoAnswerError("the answer is no HTTP that can be read") from error
+
+    def _send(self) -> None:
+        try:
+            while self._out:
+                self._out = self._out[self._socket.send(self._out) :]
+        except _NOT_READY:
+            return
+        except OSError:
+            # The answer may be there all the same, and if not, reading finds out.
+            self._out = memoryview(b"")
+
+    def _receive(self) -> Response | None:
+        answer = self._answer
+        while True:
+            try:
+                part = self._socket.recv(PIECE)
+            except _NOT_READY:
+                return None
+            if part:
+                answer.feed(part)
+            else:
+                answer.end()
+            if answer.complete or not part:
+                self.reusable = answer.keeps_alive and not self._out
+                return answer.response()
+
+    def speaks_unasked(self) -> bool:
+        """Whether an unused connection that is readable has ended (TLS sends notes of its own)."""
+        try:
+            self._socket.recv(1)
+        except _NOT_READY:
+            return False
+        except OSError:
+            return True
+        return True
 
     def close(self) -> None:
         self._socket.close()

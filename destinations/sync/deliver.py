@@ -9,18 +9,21 @@ stand alone, and everything that is not finished when the run stops is deferred,
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
 
 import polars as pl
 
 from destinations.driver import (
-    HASH,
     KEY,
+    AlikeOutcome,
     Delivery,
     Driver,
+    InFlight,
     Interruptible,
     Operation,
     Outcome,
@@ -30,7 +33,7 @@ from destinations.masking import masked_series, masked_text
 from destinations.sync import journal as events
 from destinations.sync.journal import Entry, Journal
 from destinations.sync.outcomes import checked, failed, to_bisect
-from destinations.sync.pace import Pace
+from destinations.sync.pace import MAX_SLEEP, Pace
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
 
 NO_DELIVERY = "the driver made no delivery for this row"
@@ -64,6 +67,8 @@ class _Pending:
     waits: int = 0
     delay: float = 0.0
     bisection: _Bisection | None = None
+    due: float = 0.0
+    """By ``time.monotonic()``: not to be sent before."""
 
 
 @dataclass
@@ -96,8 +101,12 @@ class Sender:
                 continue
             source = chain([first], source)
             count = max(self.driver.capabilities.concurrency, 1)
+            in_flight = getattr(self.driver, "flights", lambda: None)()
             with ThreadPoolExecutor(count, thread_name_prefix="sender") as pool:
-                workers = [pool.submit(self._work, source) for _ in range(count)]
+                if in_flight is not None:
+                    workers = [pool.submit(self._fly, in_flight, source, count)]
+                else:
+                    workers = [pool.submit(self._work, source) for _ in range(count)]
                 try:
                     while wait(workers, timeout=0.1).not_done:
                         pass  # a wait without limit may not be interrupted
@@ -167,19 +176,88 @@ class Sender:
             if self.pace.stopped is not None:
                 self._defer(pending, pending.delivery.rows, self.pace.stopped)
                 continue
-            keys = pending.delivery.rows[KEY]
-            self.journal.commit([*answered, events.claims(keys, pending.change)])
-            answer, more = self._send(pending)
+            self.journal.commit([*answered, _claims(pending)])
+            try:
+                outcome: Outcome | Exception = self.driver.send(pending.delivery)
+            except Exception as error:  # a driver must answer, not raise
+                outcome = error
+            answer, more = self._settle(pending, outcome)
             answered = [answer]
             stack += more
         return answered
 
-    def _send(self, pending: _Pending) -> tuple[Entry, list[_Pending]]:
-        delivery = pending.delivery
+    def _fly(self, in_flight: InFlight, source: Iterator[_Pending], count: int) -> None:
+        """What ``count`` workers do, in one thread: claims and answers share one commit a round."""
         try:
-            outcome = self.driver.send(delivery)
-        except Exception as error:  # a driver must answer, not raise
-            outcome = failed(delivery, error)
+            with closing(in_flight):
+                self._rounds(in_flight, source, count)
+        except BaseException as error:
+            self._errors.append(error)
+            self.pace.stop(f"the run failed: {error}")
+
+    def _rounds(self, in_flight: InFlight, source: Iterator[_Pending], count: int) -> None:
+        under_way: dict[int, _Pending] = {}
+        waiting: list[_Pending] = []
+        answered: list[Entry] = []
+        while True:
+            taken: list[_Pending] = []
+            while len(under_way) + len(taken) < count:
+                pending = self._due(waiting)
+                if pending is None and len(under_way) + len(taken) + len(waiting) < count:
+                    pending = None if self.pace.stopped is not None else next(source, None)
+                if pending is None:
+                    break
+                (waiting if self.pace.delay() > 0 else taken).append(pending)
+            self.journal.commit([*answered, *map(_claims, taken)])
+            answered = []
+            for pending in taken:
+                under_way[id(pending.delivery)] = pending
+                in_flight.start(pending.delivery)
+            if not under_way and not waiting:
+                return
+            before = time.monotonic()
+            patience = self._patience(waiting)
+            # What came in meanwhile shares the commit: syncing a disk costs more than many answers.
+            while landed := in_flight.landed(patience):
+                patience = 0.0
+                for delivery, outcome in landed:
+                    answer, more = self._settle(under_way.pop(id(delivery)), outcome)
+                    answered.append(answer)
+                    for pending in more:
+                        pending.due = time.monotonic() + pending.delay
+                    waiting += more
+            if not under_way and not answered:
+                self.tally.wait(time.monotonic() - before)
+
+    def _due(self, waiting: list[_Pending]) -> _Pending | None:
+        """The delivery that may be sent again now, the last put there first."""
+        if self.pace.stopped is not None:
+            for pending in waiting:
+                self._defer(pending, pending.delivery.rows, self.pace.stopped)
+            waiting.clear()
+        if not waiting or self.pace.delay() > 0:
+            return None
+        now = time.monotonic()
+        for place in range(len(waiting) - 1, -1, -1):
+            if waiting[place].due <= now:
+                return waiting.pop(place)
+        return None
+
+    def _patience(self, waiting: list[_Pending]) -> float:
+        """Seconds for which nothing is to be done unless an answer comes."""
+        until = max(min((pending.due for pending in waiting), default=0.0) - time.monotonic(), 0.0)
+        pause = max(until, self.pace.delay())
+        return min(pause, MAX_SLEEP) if pause > 0 else MAX_SLEEP
+
+    def _settle(
+        self, pending: _Pending, outcome: Outcome | Exception
+    ) -> tuple[Entry, list[_Pending]]:
+        """Count and record what came of a delivery; what of it is to be sent again."""
+        delivery = pending.delivery
+        if isinstance(outcome, AlikeOutcome) and outcome.alike.status is Status.ACCEPTED:
+            return self._accepted(pending, outcome), []
+        if isinstance(outcome, Exception):
+            outcome = failed(delivery, outcome)
         results = checked(delivery, outcome)
         status = results["status"].to_list()
         accepted, refused = status.count(Status.ACCEPTED.value), status.count(Status.REJECTED.value)
@@ -189,13 +267,13 @@ class Sender:
         if accepted == results.height:
             self.tally.count(pending.change, DELIVERED, accepted)
             self._close(pending, accepted=True, message="")
-            return events.answers(results, delivery.rows[HASH], pending.change), []
+            return events.answers(results, delivery.hashes, pending.change), []
 
         halves: list[_Pending] = []
         if to_bisect(delivery, outcome, results, self.driver.capabilities.per_row_results):
             halves = self._halves(pending, results)
             results = results.with_columns(pl.lit(Status.RETRY.value).alias("status"))
-            return events.answers(results, delivery.rows[HASH], pending.change), halves
+            return events.answers(results, delivery.hashes, pending.change), halves
         self.tally.count(pending.change, DELIVERED, accepted)
         bad = results.filter(pl.col("status") == Status.REJECTED.value)
         self.tally.because(pending.change, REJECTED, bad)
@@ -205,7 +283,20 @@ class Sender:
         more = self._again(pending, outcome, later)
         message = bad["message"].drop_nulls().first() if refused else ""
         self._close(pending, accepted > 0, str(message or ""), opened=len(more))
-        return events.answers(results, delivery.rows[HASH], pending.change), more
+        return events.answers(results, delivery.hashes, pending.change), more
+
+    def _accepted(self, pending: _Pending, outcome: AlikeOutcome) -> Entry:
+        """The same as for any answer, without building frames: nearly every answer is one of these."""
+        delivery = pending.delivery
+        self.pace.answered()
+        if outcome.retry_after is not None:
+            self.pace.asked_to_wait(outcome.retry_after)
+        again = pending.attempt > 1 or pending.waits > 0
+        self.tally.request(outcome, again, delivery.rows, refused=False)
+        self.tally.count(pending.change, DELIVERED, len(delivery.keys))
+        self._close(pending, accepted=True, message="")
+        known = outcome.alike.remote_id
+        return events.accepted(delivery.keys, delivery.hashes, pending.change, known)
 
     def _judge(self, outcome: Outcome, results: pl.DataFrame, answered: bool) -> None:
         """Tell the pace what this answer means for all workers."""
@@ -283,3 +374,7 @@ class Sender:
     def _defer_with_messages(self, pending: _Pending, rows: pl.DataFrame, why: str) -> None:
         told = pl.concat_str([pl.lit(f"{why}: "), pl.col("message").fill_null("no reason given")])
         self.tally.because(pending.change, DEFERRED, rows.with_columns(told.alias("message")))
+
+
+def _claims(pending: _Pending) -> Entry:
+    return events.claims(pending.delivery.keys, pending.change)

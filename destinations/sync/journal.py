@@ -1,7 +1,7 @@
 """The journal of one run: what was about to be sent, and what the destination said of it.
 
-An append-only file of frames, each ``b"SRJ1" + length + CRC-32 + Arrow IPC stream``. A
-worker writes the *claim* of its next delivery together with the *answers* to its last one
+An append-only file of frames, each ``b"SRJ1" + length + CRC-32 + payload``, which is an Arrow
+IPC stream or, for few events, a JSON object of columns. A worker writes the *claim* of its next delivery together with the *answers* to its last one
 and goes on when both are on the disk; workers that arrive meanwhile share one sync (group
 commit). So at a kill exactly the rows that are claimed and not answered may or may not be
 at the destination: at most one delivery per worker, known by key.
@@ -16,13 +16,14 @@ import io
 import os
 import struct
 import threading
+import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 import polars as pl
 
 from destinations.driver import HASH, KEY
@@ -30,6 +31,8 @@ from destinations.errors import StoreroomError
 from destinations.sync.durable import sync_folder
 
 MAGIC = b"SRJ1"
+FEW = 500
+"""Up to so many events are written as JSON."""
 _HEAD = struct.Struct("<4sII")
 
 CLAIM = "claim"  # about to be sent
@@ -66,12 +69,14 @@ class Entry:
     hashes: list[str | None] | None = None
     remote_ids: list[str | None] | None = None
     messages: list[str | None] | None = None
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    at: int = field(default_factory=lambda: time.time_ns() // 1000)
+    """Microseconds since 1970."""
 
 
-def claims(keys: pl.Series, change: str) -> Entry:
+def claims(keys: Iterable[str], change: str) -> Entry:
     """These rows are about to be sent."""
-    return Entry(keys.to_list(), [CLAIM] * len(keys), change)
+    named = list(keys)
+    return Entry(named, [CLAIM] * len(named), change)
 
 
 def forgets(keys: pl.Series) -> Entry:
@@ -95,20 +100,40 @@ def rejections(rows: pl.DataFrame, change: str) -> Entry:
     )
 
 
-def answers(results: pl.DataFrame, hashes: pl.Series, change: str) -> Entry:
+def answers(results: pl.DataFrame, hashes: Iterable[str | None], change: str) -> Entry:
     """One answer: ``results`` in the shape of ``Outcome.results``, in the order of ``hashes``."""
     return Entry(
         results[KEY].to_list(),
         results["status"].to_list(),
         change,
-        hashes=hashes.to_list(),
+        hashes=list(hashes),
         remote_ids=results["remote_id"].to_list(),
         messages=results["message"].to_list(),
     )
 
 
-def _frame(entries: list[Entry]) -> pl.DataFrame:
-    """Entries in the shape of ``EVENTS``."""
+def accepted(
+    keys: list[str], hashes: list[str | None], change: str, remote_id: str | None
+) -> Entry:
+    """One answer that accepts every row."""
+    remote_ids: list[str | None] | None = None if remote_id is None else [remote_id]
+    return Entry(keys, [ACCEPTED] * len(keys), change, hashes=hashes, remote_ids=remote_ids)
+
+
+def _payload_of(entries: list[Entry]) -> bytes:
+    """Entries as a frame's payload: Arrow, or JSON where they are so few that building columns
+    would take longer than writing them.
+    """
+    if sum(len(entry.keys) for entry in entries) > FEW:
+        buffer = io.BytesIO()
+        frame = pl.DataFrame(_columns_of(entries), schema=EVENTS)
+        frame.write_ipc_stream(buffer, compression="lz4")
+        return buffer.getvalue()
+    return orjson.dumps(_columns_of(entries))
+
+
+def _columns_of(entries: list[Entry]) -> dict[str, list[Any]]:
+    """Entries as columns in the shape of ``EVENTS``, times in microseconds since 1970."""
     columns: dict[str, list[Any]] = {name: [] for name in EVENTS}
     for entry in entries:
         nothing = [None] * len(entry.keys)
@@ -119,7 +144,32 @@ def _frame(entries: list[Entry]) -> pl.DataFrame:
         columns["remote_id"] += entry.remote_ids or nothing
         columns["message"] += entry.messages or nothing
         columns["at"] += [entry.at] * len(entry.keys)
-    return pl.DataFrame(columns, schema=EVENTS)
+    return columns
+
+
+def _read(payloads: Iterable[bytes]) -> Iterator[pl.DataFrame]:
+    """The events of payloads, in order; few frames, whatever they were written as."""
+    columns: dict[str, list[Any]] = {name: [] for name in EVENTS}
+    for payload in payloads:
+        if payload[:1] == b"{":
+            for name, values in orjson.loads(payload).items():
+                columns[name] += values
+            continue
+        if columns[KEY]:
+            yield pl.DataFrame(columns, schema=EVENTS)
+            columns = {name: [] for name in EVENTS}
+        yield pl.read_ipc_stream(io.BytesIO(payload))
+    if columns[KEY]:
+        yield pl.DataFrame(columns, schema=EVENTS)
+
+
+def _keys_of(payload: bytes) -> tuple[int, str, str]:
+    """How many events a payload holds, and the smallest and the greatest of their keys."""
+    if payload[:1] == b"{":
+        keys = orjson.loads(payload)[KEY]
+        return (len(keys), min(keys), max(keys)) if keys else (0, "", "")
+    column = pl.read_ipc_stream(io.BytesIO(payload), columns=[KEY])[KEY]
+    return (len(column), str(column.min()), str(column.max())) if len(column) else (0, "", "")
 
 
 class Journal:
@@ -157,7 +207,7 @@ class Journal:
             self._waiting, self._writing = [], True
         failure: OSError | None = None
         try:
-            self._append(_frame(batch))
+            self._append(_payload_of(batch))
         except OSError as error:
             failure = error
         finally:
@@ -169,10 +219,7 @@ class Journal:
                 self._turn.notify_all()
         self._raise_if_broken()
 
-    def _append(self, events: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        events.write_ipc_stream(buffer, compression="lz4")
-        payload = buffer.getvalue()
+    def _append(self, payload: bytes) -> None:
         view = memoryview(_HEAD.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload)
         while view:
             view = view[os.write(self._file, view) :]
@@ -220,10 +267,9 @@ def frames_of(path: Path) -> list[Frame]:
                         "Restore it from a backup of the state folder.",
                     )
                 break
-            keys = pl.read_ipc_stream(io.BytesIO(payload), columns=[KEY])[KEY]
-            if len(keys):
-                least, most = str(keys.min()), str(keys.max())
-                frames.append(Frame(position, len(payload), len(keys), least, most))
+            count, least, most = _keys_of(payload)
+            if count:
+                frames.append(Frame(position, len(payload), count, least, most))
             position += _HEAD.size + len(payload)
     return frames
 
@@ -234,17 +280,20 @@ def read_journal(path: Path, frames: Iterable[Frame] | None = None) -> pl.DataFr
     Raises:
         LedgerError: the journal is gone, or a frame before the last one is damaged.
     """
-    found = [pl.DataFrame(schema=EVENTS)]
+    payloads = _payloads(path, frames_of(path) if frames is None else frames)
+    return pl.concat([pl.DataFrame(schema=EVENTS), *_read(payloads)])
+
+
+def _payloads(path: Path, frames: Iterable[Frame]) -> Iterator[bytes]:
     with _opened(path) as file:
-        for frame in frames_of(path) if frames is None else frames:
+        for frame in frames:
             payload = _payload(file, frame.start)
             if payload is None:
                 raise LedgerError(
                     f"{path} is damaged at byte {frame.start}.",
                     "Restore it from a backup of the state folder.",
                 )
-            found.append(pl.read_ipc_stream(io.BytesIO(payload)))
-    return pl.concat(found)
+            yield payload
 
 
 def _opened(path: Path) -> BinaryIO:

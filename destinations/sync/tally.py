@@ -72,8 +72,10 @@ class Tally:
         with self._lock:
             self.requests += outcome.requests
             self.retries += retry
-            if outcome.sample and (not self.samples or (refused and len(self.samples) < 5)):
-                self.samples.append(masked_sample(outcome.sample, rows, set(META_COLUMNS)))
+            # Asked for only where it is kept: a sample may be made when somebody asks.
+            wanted = not self.samples or (refused and len(self.samples) < 5)
+            if wanted and (sample := outcome.sample):
+                self.samples.append(masked_sample(sample, rows, set(META_COLUMNS)))
 
     def wait(self, seconds: float) -> None:
         with self._lock:

@@ -266,7 +266,8 @@ class Proxy(Listener):
         host, _, port = asked.split(b" ")[1].decode().partition(":")
         accepted.sendall(self.answer)
         if b" 200 " not in self.answer:
-            return accepted.close()
+            accepted.close()
+            return
         there = socket.create_connection((host, int(port)))
         threading.Thread(target=self._pump, args=(there, accepted), daemon=True).start()
         self._pump(accepted, there)
