@@ -270,7 +270,7 @@ class Driver(Protocol):
     called from several threads at once (up to ``capabilities.concurrency``),
     and raises nothing for what a destination can answer: every answer, timeout
     or broken connection becomes an :class:`Outcome`. A driver may have a method
-    ``in_flight()`` that gives an :class:`InFlight` or None; then one thread sends.
+    ``flights()`` that gives an :class:`InFlight` or None; then one thread sends.
     """
 
     @property

@@ -28,7 +28,7 @@ import polars as pl
 
 from destinations.connections import Connection
 from destinations.errors import StoreroomError
-from destinations.http.driver import HttpDriver
+from destinations.http.flights import Flights
 from destinations.http.opening import open_http
 from destinations.language.spec import Spec
 from destinations.sync import engine, fold, ledger, snapshot
@@ -42,7 +42,7 @@ PHASES: dict[str, tuple[Any, str]] = {
     "plan": (engine, "make_plan"),
     "begin": (ledger.Ledger, "begin"),
     "journal": (Journal, "commit"),
-    "send": (HttpDriver, "send"),
+    "send": (Flights, "start"),
     "fold": (ledger, "fold"),
     "settle": (ledger.Ledger, "settle"),
     "compact": (ledger.Ledger, "compact"),
@@ -56,7 +56,25 @@ LONGEST = 60.0
 def announce(pipe: int) -> None:
     """Have every phase write a byte when it is entered and another when it is left."""
     for number, (owner, name) in enumerate(PHASES.values()):
-        setattr(owner, name, _announced(getattr(owner, name), pipe, number))
+        if owner is not Flights:
+            setattr(owner, name, _announced(getattr(owner, name), pipe, number))
+    _announce_flights(pipe, NAMES.index("send"))
+
+
+def _announce_flights(pipe: int, number: int) -> None:
+    """A delivery is being sent until its answer is there."""
+    start, landed = Flights.start, Flights.landed
+
+    def announced_start(flights: Flights, *arguments: Any) -> None:
+        os.write(pipe, bytes([number]))
+        start(flights, *arguments)
+
+    def announced_landed(flights: Flights, *arguments: Any) -> Any:
+        found = landed(flights, *arguments)
+        os.write(pipe, bytes([number + 128] * len(found)))
+        return found
+
+    Flights.start, Flights.landed = announced_start, announced_landed  # type: ignore[method-assign]
 
 
 def _announced(function: Callable[..., Any], pipe: int, number: int) -> Callable[..., Any]:
