@@ -80,7 +80,7 @@ class HttpDriver:
             operation: Compiled(spec, operation, settings, audience)
             for operation in spec.operations
         }
-        self._plain = {name for name, made in self._compiled.items() if is_plain(made)}
+        self._plain = {name for name, made in self._compiled.items() if is_plain(spec, made)}
 
     @property
     def capabilities(self) -> Capabilities:
