@@ -7,6 +7,7 @@ at hand, the requests are ones that it knows.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from destinations.http.session import Response
 from destinations.http.unanswered import UnansweredError
 from destinations.http.walk import Walk
 from destinations.language.compile import Compiled
+from destinations.language.describe import deprecation
 from destinations.language.requests import Request
 from destinations.language.settings import checked, example_settings
 from destinations.language.spec import ExampleAnswer, ExampleRequest, Spec, WorkedExample
@@ -56,7 +58,7 @@ def check(spec: Spec, descriptions: Sequence[Description] = ()) -> list[Finding]
     if spec.adapter is not None:
         return [Finding("ok", "Its declaration loads; its code is tested against a real server.")]
     checked(spec, example_settings(spec), "example")
-    findings = []
+    findings = list(_deprecated(spec))
     for operation in spec.operations:
         shown_requests = preview(spec, operation, 2)["requests"]
         findings.append(
@@ -71,6 +73,13 @@ def check(spec: Spec, descriptions: Sequence[Description] = ()) -> list[Finding]
     if without:
         findings.append(Finding("note", f"No worked example for {', '.join(without)}."))
     return findings
+
+
+def _deprecated(spec: Spec) -> Iterator[Finding]:
+    """A warning until the vendor's date, a problem from then on."""
+    if spec.deprecated is not None:
+        past = dt.datetime.now(dt.UTC).date().isoformat() >= spec.deprecated.date
+        yield Finding("problem" if past else "note", f"{deprecation(spec)}.")
 
 
 def _within_limits(spec: Spec, operation: Operation) -> Iterator[Finding]:

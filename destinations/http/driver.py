@@ -24,6 +24,7 @@ from destinations.driver import (
 from destinations.errors import StoreroomError
 from destinations.http.account import Account
 from destinations.http.answers import Verdict, judge
+from destinations.http.audience import VendorAudience
 from destinations.http.documents import MISSING, document_of, found, parsed
 from destinations.http.flights import Course, Flights
 from destinations.http.limits import Limiter
@@ -55,6 +56,7 @@ class HttpDriver:
     Args:
         settings: resolved, with defaults.
         redacted: keeps secrets out of what is written down.
+        found: the audience at the vendor, where its id is not a setting.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class HttpDriver:
         account: Account,
         limiter: Limiter,
         redacted: Redactor,
+        found: VendorAudience | None = None,
     ) -> None:
         self.spec = spec
         self._interrupted = threading.Event()
         self._account = account
+        self._found = found
         self._limiter = limiter
         self._redacted = redacted
         self._settings = settings
@@ -103,9 +107,14 @@ class HttpDriver:
     def send(self, delivery: Delivery) -> Outcome:
         sent = _Sent()
 
-        def ask(request: Request, step: Step) -> Response:
+        def ask_plainly(request: Request, step: Step) -> Response:
             self._leave()
             return self._attempt(request, step, sent)
+
+        def ask(request: Request, step: Step) -> Response:
+            if self._found is not None:
+                request = self._found.filled(request, ask_plainly)
+            return ask_plainly(request, step)
 
         compiled = self._compiled[delivery.operation]
         walk = Walk(self.spec, compiled, delivery.payload, ask, self._asked_to_wait, self._paused)

@@ -10,8 +10,10 @@ from typing import Any
 from destinations.connections import Connection, FromEnvironment, sandbox_url
 from destinations.errors import ConfigurationError
 from destinations.http.account import Account, base_url_of
+from destinations.http.audience import VendorAudience, new_mark
 from destinations.http.auth import Headers
 from destinations.http.driver import HttpDriver
+from destinations.http.kept import Kept, kept_dir
 from destinations.http.limits import Limiter, account_file
 from destinations.http.logins import login_of
 from destinations.http.redaction import Redactor
@@ -47,6 +49,12 @@ def open_http(
     login = login_of(spec, settings, base_url, sessions, redacted, sandbox=connection.sandbox)
     if isinstance(login, Headers):
         redacted.add(text.split(" ", 1)[-1] for text in login.headers.values())
+    found: VendorAudience | None = None
+    if spec.audience is not None and settings.get(spec.audience.setting) is None:
+        plain = {name: value for name, value in settings.items() if name not in credentials}
+        names = {**plain, "connection": connection.name, "at": base_url, "audience": audience}
+        settings = {**settings, spec.audience.setting: new_mark()}
+        found = VendorAudience(spec, settings, audience, Kept(kept_dir(), spec.id, names))
     account = account_file(
         _limits_dir(), spec.id, {**credentials, "base_url": base_url or spec.base_url}
     )
@@ -58,6 +66,7 @@ def open_http(
         # The sandbox is nobody's account: what it may be asked is up to this machine.
         limiter=Limiter(account, () if connection.sandbox else spec.limits),
         redacted=redacted,
+        found=found,
     )
 
 

@@ -59,9 +59,12 @@ def steps_of(operation: OperationSpec) -> tuple[Step, ...]:
     return operation.steps or (operation,)
 
 
-def request_without_rows(spec: Spec, step: Step, settings: Mapping[str, Any]) -> Request:
-    """A request that names settings alone, such as the spec's check."""
+def request_without_rows(
+    spec: Spec, step: Step, settings: Mapping[str, Any], audience: str | None = None
+) -> Request:
+    """A request that names settings and the audience alone, such as the spec's check."""
     constants = {f"settings.{name}": value for name, value in settings.items()}
+    constants["meta.audience"] = audience
     nobody = pl.DataFrame({KEY: [""]})
     template = StepTemplate.of(step, spec.headers)
     return next(each_row(template, nobody, Writer(Scope(dict(nobody.schema), constants))))
