@@ -372,17 +372,32 @@ def _with_root(schema: Any) -> Any:
 
 
 def _made_up(error: Any) -> bool:
+    """Whether only values that a preview makes up are at fault."""
+    if error.context:
+        return any(all(map(_made_up, branch)) for branch in _branches(error))
     return isinstance(error.instance, str) and bool(_PLACEHOLDER.search(error.instance))
 
 
 def _deepest(error: Any) -> Any:
     """Of alternatives none of which fits, what the nearest one misses."""
     while error.context:
-        inner = [e for e in error.context if not _made_up(e)]
-        if not inner:
-            break
-        error = max(inner, key=lambda e: (len(e.absolute_path), e.validator != "type"))
+        branches = [[e for e in branch if not _made_up(e)] for branch in _branches(error)]
+        # An alternative of another type altogether was not meant.
+        meant = [b for b in branches if not any(_of_another_type(e, error) for e in b)]
+        nearest = min(meant or branches, key=len)
+        error = max(nearest, key=lambda e: len(e.absolute_path))
     return error
+
+
+def _branches(error: Any) -> list[list[Any]]:
+    found: dict[Any, list[Any]] = {}
+    for inner in error.context:
+        found.setdefault(inner.schema_path[0], []).append(inner)
+    return list(found.values())
+
+
+def _of_another_type(error: Any, outer: Any) -> bool:
+    return error.validator == "type" and list(error.absolute_path) == list(outer.absolute_path)
 
 
 def _words(error: Any) -> str:
