@@ -24,12 +24,22 @@ from destinations.paths import state_dir
 
 
 def open_http(
-    spec: Spec, connection: Connection, target: Mapping[str, Any], audience: str
+    spec: Spec,
+    connection: Connection,
+    target: Mapping[str, Any],
+    audience: str,
+    *,
+    limiter: Limiter | None = None,
+    sandbox: str | None = None,
 ) -> HttpDriver:
     """A driver for one connection and one target of it.
 
     With ``connection.sandbox`` requests go to the local sandbox's part for this
     destination, with placeholders for secrets and for settings that are not given.
+
+    Args:
+        limiter: keeps the vendor's pace; by default the account's, which all processes share.
+        sandbox: base URL of the sandbox, where it is not the one of this machine.
 
     Raises:
         ConfigurationError: a setting is unknown, missing, misshapen, or a secret in clear.
@@ -40,7 +50,7 @@ def open_http(
         given = for_sandbox(spec, given, hidden - set(target))
     settings = checked(spec, given, connection.name)
     fixed: str | None = base_url_of(spec, settings, {}) if "{auth." not in spec.base_url else None
-    base_url = f"{sandbox_url()}/{spec.id}" if connection.sandbox else fixed
+    base_url = f"{sandbox or sandbox_url()}/{spec.id}" if connection.sandbox else fixed
     credentials = {name: settings[name] for name, s in spec.settings.items() if s.secret}
     # Whatever somebody keeps out of the file is kept out of the records too (a webhook's URL).
     secrets = [str(settings[name]) for name in {*credentials, *hidden} if settings.get(name)]
@@ -64,7 +74,7 @@ def open_http(
         audience,
         account=Account(spec, settings, sessions, login, base_url),
         # The sandbox is nobody's account: what it may be asked is up to this machine.
-        limiter=Limiter(account, () if connection.sandbox else spec.limits),
+        limiter=limiter or Limiter(account, () if connection.sandbox else spec.limits),
         redacted=redacted,
         found=found,
     )

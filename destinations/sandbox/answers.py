@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from destinations.language.replies import Answer, NamedRows
 from destinations.language.spec import Spec
-from destinations.sandbox.routes import Route
+from destinations.sandbox.routes import Effect, Route
 
 ITSELF = "@"
 POSITION = "#"
@@ -56,8 +56,10 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
         remote_id = verdicts[0].remote_id
         for name, path in answer.capture.items():
             body = place(body, path, remote_id or f"sandbox-{name}")
+        if route.effect is Effect.TRACK:
+            remote_id = remote_id or "1001"  # an event is nobody's profile and has an id all the same
         if answer.id and remote_id is not None:
-            body = place(body, answer.id, remote_id)
+            body = place(body, answer.id.removesuffix("?"), remote_id)
     status = 207 if refused and 207 in answer.status else answer.status[0]
     return status, None if status == 204 else body
 

@@ -249,7 +249,7 @@ class Player:
         for pattern, groups in self._secrets_in_path:
             found = pattern.fullmatch(path)
             if found is not None:
-                return _masked(path, [found.span(group) for group in groups])
+                return _masked(path, [found.span(group) for group in groups if found[group]])
         plain = any(route.path.fullmatch(path) for route in self._routes)
         return path if plain else "(a path that may hold a secret)"
 

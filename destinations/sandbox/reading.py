@@ -35,15 +35,21 @@ def read_route(
     )
     row = reading.single
     for placeholder, piece in zip(route.path_names, path.groups(), strict=True):
-        reading.bind(placeholder, unquote(piece), "the path", row)
+        if piece is not None:  # the base URL's own path may be left out
+            reading.bind(placeholder, unquote(piece), "the path", row)
     own_key = spec.auth.name if spec.auth is not None and spec.auth.type == "query" else None
     for name, node in route.query.items():
+        if "{" in name:
+            continue
         if name in query:
             reading.read(node, query[name], f"the query parameter {name}", row)
         elif not may_be_absent(node, spec.settings):
             reading.problem(f"the query parameter {name}", "is missing")
     if route.operation is not None:
+        made = [name for name in route.query if "{" in name]  # named by a setting, as it is now
         for name in query.keys() - route.query.keys() - {own_key}:
+            if any(_template(one).fullmatch(name) for one in made):
+                continue
             reading.problem(f"the query parameter {name}", "is not the vendor's")
     for name, node in route.headers.items():
         value = headers.get(name.lower())
@@ -81,3 +87,8 @@ def rows_of(reading: Reading) -> list[Row]:
             row.key = row.key if row.key is not None else base.key
             row.remote_id = row.remote_id if row.remote_id is not None else base.remote_id
     return reading.rows
+
+
+def _template(name: str) -> re.Pattern[str]:
+    """A name with placeholders as a pattern: any text stands for each."""
+    return re.compile(".+".join(map(re.escape, re.split(r"\{[^}]*\}", name))))

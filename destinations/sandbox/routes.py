@@ -207,8 +207,7 @@ def _path_pattern(base: str, path: str) -> tuple[re.Pattern[str], tuple[Placehol
         return pieces
 
     prefix = pattern(base)
-    # Only a constant prefix may be left out: the groups must match the names one by one.
-    whole = f"(?:{prefix}){'' if names else '?'}" if prefix else ""
+    whole = f"(?:{prefix})?" if prefix else ""
     whole += pattern(path.rstrip("/"))
     return re.compile(whole + "/?"), tuple(names)
 
