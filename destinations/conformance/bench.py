@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from destinations.connections import Connection
 from destinations.conformance.people import people
+from destinations.connections import Connection
 from destinations.driver import KEY, REMOTE_ID, Driver, Operation, Outcome, Status
 from destinations.http.limits import Limiter
 from destinations.http.opening import open_http
@@ -155,7 +155,7 @@ def _open(spec: Spec, sandbox: Sandbox | None) -> Driver:
         name="conformance",
         destination=spec.id,
         consent="not_required",
-        settings={name: {"env": "UNSET"} for name, one in spec.settings.items() if one.secret},  # type: ignore[misc]
+        settings={name: {"env": "UNSET"} for name, one in spec.settings.items() if one.secret},
         sandbox=True,
     )
     clock = _Clock()

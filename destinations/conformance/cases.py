@@ -9,7 +9,7 @@ import orjson
 import polars as pl
 
 from destinations.conformance.bench import Bench, DoesNotApply, Failed, expect
-from destinations.conformance.people import ODD
+from destinations.conformance.people import ODD, crowd
 from destinations.driver import KEY, REMOTE_ID, Operation, Status
 from destinations.errors import StoreroomError
 from destinations.http.preview import rendered
@@ -65,7 +65,7 @@ def largest_batch(at: Bench) -> None:
     for operation in at.operations:
         most = _rows_of_a_batch(at, operation)
         for count in {most, most + 1}:
-            rows = at.rows(count)
+            rows = crowd(at.spec, count)
             made = list(at.driver.deliveries(operation, rows))
             sizes = [one.rows.height for one in made]
             expect(max(sizes) <= most, f"{operation.value}: a batch of {max(sizes)}, not {most}")

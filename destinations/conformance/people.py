@@ -54,6 +54,16 @@ def people(spec: Spec, count: int, *, first: int = 0, text: str = PLAIN) -> pl.D
     return pl.DataFrame(columns)
 
 
+def crowd(spec: Spec, count: int) -> pl.DataFrame:
+    """As many rows as asked for, of a few people over and over under keys of their own."""
+    few = people(spec, min(count, 10))
+    repeated = few.select(pl.all().gather(pl.int_range(count) % few.height))
+    return repeated.with_columns(
+        pl.format("key-{}", pl.int_range(pl.len())).alias(KEY),
+        pl.format("change-{}", pl.int_range(pl.len())).alias(ID),
+    )
+
+
 def _value(name: str, field: DestinationField, number: int, text: str) -> Any:
     if field.type in ("number", "integer"):
         return _number(field, number)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from destinations.language.replies import Answer, NamedRows
 from destinations.language.spec import Spec
+from destinations.language.template import Placeholder, parse_text
 from destinations.sandbox.routes import Effect, Route
 
 ITSELF = "@"
@@ -40,7 +41,10 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
     """The answer to a request whose rows were taken, apart from those refused by row."""
     answer = route.answer
     refused = sum(verdict.refusal is not None for verdict in verdicts)
-    body = _fulfilled({}, answer.body)
+    body = _fulfilled({}, {**answer.body, **route.step.until})
+    if len(verdicts) > 1:
+        for name, path in answer.capture.items():
+            body = place(body, path.removesuffix("?"), f"sandbox-{name}")
     lists: dict[str, list[Any]] = {}
     for named, wanted in ((answer.accepted, False), (answer.rejected, True)):
         if named is not None:
@@ -54,14 +58,47 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
         body = place(body, answer.refused_count, refused)
     if len(verdicts) == 1 and not refused:
         remote_id = verdicts[0].remote_id
+        found = {} if answer.at else body
         for name, path in answer.capture.items():
-            body = place(body, path, remote_id or f"sandbox-{name}")
-        if route.effect is Effect.TRACK:
-            remote_id = remote_id or "1001"  # an event is nobody's profile and has an id all the same
+            found = place(found, path.removesuffix("?"), remote_id or f"sandbox-{name}")
+        if route.effect in (Effect.TRACK, Effect.NONE):
+            remote_id = (
+                remote_id or "1001"
+            )  # an event is nobody's profile and has an id all the same
         if answer.id and remote_id is not None:
-            body = place(body, answer.id.removesuffix("?"), remote_id)
+            found = place(found, answer.id.removesuffix("?"), remote_id)
+        if answer.at:
+            for path, text in answer.match.items():
+                found = place(found, path, _matched(text, verdicts[0]))
+            found = place(body, answer.at, [found])
+        body = found
     status = 207 if refused and 207 in answer.status else answer.status[0]
     return status, None if status == 204 else body
+
+
+def nobody(route: Route) -> tuple[int, Any]:
+    """The answer to a search that finds nobody, where the vendor has one that is no error."""
+    answer = route.answer
+    body = _fulfilled({}, answer.body)
+    for path in (answer.id, *answer.capture.values()) if answer.at is None else (answer.at,):
+        head, number, _ = (path or "").partition(".0.")
+        if path and (number or answer.at):
+            body = place(body, head, [])
+        elif path and path.startswith("0."):
+            body = []
+    return answer.status[0], body
+
+
+def finds_nobody(answer: Answer) -> bool:
+    """Whether the answer can say that there is nobody."""
+    paths = [answer.id, *answer.capture.values()]
+    return answer.at is not None or any(path and path.endswith("?") for path in paths)
+
+
+def _matched(text: str, verdict: Verdict) -> Any:
+    """The value of a row that an element is found by."""
+    node = parse_text(text)
+    return verdict.value(node.name) if isinstance(node, Placeholder) else text
 
 
 def failure(

@@ -12,7 +12,14 @@ import orjson
 from destinations.language.spec import Spec
 from destinations.language.template import SETTINGS
 from destinations.sandbox import checks
-from destinations.sandbox.answers import Verdict, failure, false_success, success
+from destinations.sandbox.answers import (
+    Verdict,
+    failure,
+    false_success,
+    finds_nobody,
+    nobody,
+    success,
+)
 from destinations.sandbox.bodies import BodyError, parsed, unpacked
 from destinations.sandbox.faults import Fault, Faults
 from destinations.sandbox.inversion import Reading, Row
@@ -188,6 +195,8 @@ class Player:
             return *success(route, []), []
         if absent(self._book, change, route, rows):
             accepting = any(rule.means == "accept" for rule in route.errors)
+            if route.effect is Effect.LOOK and finds_nobody(route.answer):
+                return *nobody(route), []
             if accepting or route.effect is Effect.LOOK:
                 raise _Refused(*failure(self.spec, route, "Not found", 404, "accept"))
         refusals = [self._refusal(change, route, row, faults) for row in rows]

@@ -91,8 +91,10 @@ def routes(spec: Spec) -> list[Route]:
     for operation, declared in spec.operations.items():
         steps = _steps(declared)
         for position, step in enumerate(steps):
-            last = position == len(steps) - 1
-            effect = _effect(spec, operation, step, last=last)
+            # A step is the last too for rows that no later one is made for.
+            later = steps[position + 1 :]
+            last = all((one.unless or "").startswith(f"{step.name}.") for one in later)
+            effect = _effect(spec, operation, step, last=last, only=len(steps) == 1)
             found.append(_route(spec, operation, effect, step, declared, targets))
     if spec.check is not None:
         found.append(_route(spec, None, Effect.NONE, spec.check, None, ()))
@@ -123,8 +125,8 @@ def _steps(operation: OperationSpec) -> tuple[Step, ...]:
     return operation.steps or (operation,)
 
 
-def _effect(spec: Spec, operation: Operation, step: Step, *, last: bool) -> Effect:
-    if step.request.startswith("GET "):
+def _effect(spec: Spec, operation: Operation, step: Step, *, last: bool, only: bool) -> Effect:
+    if step.request.startswith("GET ") and not only:
         return Effect.LOOK
     if not last:
         writes = operation in (Operation.ADD, Operation.UPSERT, Operation.TRACK)

@@ -1,4 +1,7 @@
-"""The real driver against the sandbox, for every HTTP destination of the catalog."""
+"""The real driver against the sandbox: fields and members of a few destinations, each of another shape.
+
+What every destination has to hold to is asked by ``tests/conformance``.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,16 @@ from destinations.http.opening import open_http
 from destinations.language.spec import DestinationField, Spec
 from destinations.registry import load_spec
 from destinations.sandbox import Sandbox, serve
-from destinations.sandbox.catalog import http_destinations
 
-SPECS = {one: load_spec(one) for one in http_destinations()}
+SHAPES = (
+    "active_campaign",
+    "customerio",
+    "facebook_custom_audiences",
+    "hubspot",
+    "slack",
+    "webhook",
+)
+SPECS = {one: load_spec(one) for one in SHAPES}
 JOINED = sorted(
     name for name, spec in SPECS.items() if {Operation.ADD, Operation.UPSERT} & set(spec.operations)
 )
