@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from destinations.conformance import CASES, ask, bench
-from destinations.errors import ConfigurationError
 from destinations.registry import list_destinations, load_spec
 from destinations.sandbox import Sandbox, serve
 
@@ -29,9 +28,15 @@ UNPLAYED = {
     "postscript": "nobody is made: who is added has to be there",
     "quickbase": "the names of the body's members are settings",
     "sendgrid_marketing": "the sandbox runs no jobs",
+    "devrev": "a list in a body that a member is part of",
+    "salesflare": "a list in a body that a member is part of",
     "woopra": "a member is a property of one request with the person's other fields",
 }
 """Destinations of which the sandbox cannot play everything, and what."""
+UNPLAYED_LOGINS = {
+    "oauth2": "the sandbox gives no tokens",
+    "login": "the sandbox gives no tokens",
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +51,12 @@ def test_the_destination_holds_to_every_question(
 ) -> None:
     monkeypatch.setenv("STOREROOM_STATE", str(tmp_path))
     spec = load_spec(destination)
-    try:
-        with bench(spec, sandbox) as opened:
-            verdicts = [ask(opened, name) for name in CASES]
-    except ConfigurationError as error:
-        if "not there yet" in error.message:
-            pytest.xfail(error.message)
-        raise
+    with bench(spec, sandbox) as opened:
+        verdicts = [ask(opened, name) for name in CASES]
     failed = [f"{destination}, {one.case}: {one.text}" for one in verdicts if one.state == "failed"]
-    if failed and destination in UNPLAYED:
-        pytest.xfail(f"{UNPLAYED[destination]} ({len(failed)} questions)")
+    gap = UNPLAYED.get(destination) or UNPLAYED_LOGINS.get(spec.auth.type if spec.auth else "")
+    if failed and gap:
+        pytest.xfail(f"{gap} ({len(failed)} questions)")
     assert not failed, "\n".join(failed)
     assert sum(one.state == "ok" for one in verdicts) >= 4
 
