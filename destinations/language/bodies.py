@@ -179,6 +179,9 @@ class Writer:
         """An array's element; under ``drop`` an object of which nothing remains is null."""
         if self.nulls != "drop" or not isinstance(node, Object) or not node.members:
             return self.json(node)
+        only = node.members[0] if len(node.members) == 1 else None
+        if isinstance(only, Member) and isinstance(only.value, Object):
+            return _wrapped("{", pl.concat_str(self._key(only), self._element(only.value)), "}")
         members = self._members(node)
         return pl.when(members != "").then(_wrapped("{", members, "}"))
 
@@ -192,11 +195,12 @@ class Writer:
         return _joined(parts, self.nulls == "drop")
 
     def _member(self, member: Member) -> pl.Expr:
+        return pl.concat_str(self._key(member), self.json(member.value))
+
+    def _key(self, member: Member) -> pl.Expr:
         if isinstance(member.key, Constant):
-            key = pl.lit(json.dumps(str(member.key.value)) + ":")
-        else:
-            key = pl.concat_str(quoted(self.text(member.key)), pl.lit(":"))
-        return pl.concat_str(key, self.json(member.value))
+            return pl.lit(json.dumps(str(member.key.value)) + ":")
+        return pl.concat_str(quoted(self.text(member.key)), pl.lit(":"))
 
     def literal_keys(self, node: Object) -> frozenset[str]:
         """Keys that are the same in every row: a spread does not repeat them."""

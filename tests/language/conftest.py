@@ -53,6 +53,16 @@ def as_text(value: Any) -> str | None:
     return str(value)
 
 
+def nothing(node: Node, value: Any) -> bool:
+    """Whether nothing remains of an object: no member, or one that is such an object itself."""
+    if not isinstance(node, Object) or not node.members:
+        return False
+    if len(node.members) == 1 and isinstance(node.members[0], Member) and len(value) == 1:
+        [inner] = value.values()
+        return nothing(node.members[0].value, inner)
+    return not value
+
+
 def filled(node: Node, row: dict[str, Any], declared: set[str], nulls: str) -> Any:
     """The JSON value of a template for one row; LEFT_OUT where a null is dropped."""
 
@@ -91,8 +101,8 @@ def filled(node: Node, row: dict[str, Any], declared: set[str], nulls: str) -> A
                 values = []
                 for item in items:
                     value = fill(item)
-                    empty = nulls == "drop" and value == {} and isinstance(item, Object)
-                    if value is not LEFT_OUT and not (empty and item.members):
+                    empty = nulls == "drop" and isinstance(item, Object) and nothing(item, value)
+                    if value is not LEFT_OUT and not empty:
                         values.append(value)
                 return values
             case Each(item):

@@ -61,7 +61,16 @@ BODIES = [
     {"...": "{custom}", "email": "{email}", "at": "{seen}", "why": "for {email} at {born}: {vip}"},
     {"...": "{fields|string}", "note": "fixed"},
     {"all": "{fields}", "other": "{custom|keys:cf_*}", "pairs": "{custom|pairs:name,value}"},
-    {"ids": [{"hashed": "{email}"}, {"hashed": "{note}"}, {}, ["{tags}"]], 'q"\\': "{place}"},
+    {
+        "ids": [
+            {"hashed": "{email}"},
+            {"hashed": "{note}"},
+            {},
+            {"who": {"by": {"price": "{price}"}}},
+            ["{tags}"],
+        ],
+        'q"\\': "{place}",
+    },
     {"rows": {"each": {"email": "{email}", "price": "{price}"}}, "n": 1.5, "t": True},
 ]
 DECLARED = {"email": {}, "count": {"type": "integer"}}
