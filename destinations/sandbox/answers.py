@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from destinations.language.replies import Answer, NamedRows
+from destinations.language.replies import NamedRows
 from destinations.language.spec import Spec
 from destinations.language.template import Placeholder, parse_text
-from destinations.sandbox.routes import Effect, Route
+from destinations.sandbox.routes import Effect, Route, names_refusals
 
 ITSELF = "@"
 POSITION = "#"
@@ -32,16 +32,11 @@ class Verdict:
         return self.remote_id if name == "remote_id" else self.fields.get(name)
 
 
-def names_refusals(answer: Answer) -> bool:
-    """Whether an answer can say that some of a request's rows were refused."""
-    return answer.rejected is not None or bool(answer.count or answer.refused_count)
-
-
 def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
     """The answer to a request whose rows were taken, apart from those refused by row."""
     answer = route.answer
     refused = sum(verdict.refusal is not None for verdict in verdicts)
-    body = _fulfilled({}, {**answer.body, **route.step.until})
+    body = fulfilled({}, {**answer.body, **route.step.until})
     if len(verdicts) > 1:
         for name, path in answer.capture.items():
             body = place(body, path.removesuffix("?"), f"sandbox-{name}")
@@ -79,7 +74,7 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
 def nobody(route: Route) -> tuple[int, Any]:
     """The answer to a search that finds nobody, where the vendor has one that is no error."""
     answer = route.answer
-    body = _fulfilled({}, answer.body)
+    body = fulfilled({}, answer.body)
     for path in (answer.id, *answer.capture.values()) if answer.at is None else (answer.at,):
         head, number, _ = (path or "").partition(".0.")
         if path and (number or answer.at):
@@ -127,7 +122,7 @@ def failure(
     body: Any = {}
     if rule is not None:
         status = rule.status[0] if rule.status and not exactly else status
-        body = _fulfilled(body, rule.body)
+        body = fulfilled(body, rule.body)
     return status, place(body, spec.message or "message", text)
 
 
@@ -160,7 +155,7 @@ def place(document: Any, path: str, value: Any) -> Any:
     return members
 
 
-def _fulfilled(document: Any, conditions: Mapping[str, Any]) -> Any:
+def fulfilled(document: Any, conditions: Mapping[str, Any]) -> Any:
     """``document`` with what the conditions want: of several values the first, for null nothing."""
     for path, wanted in conditions.items():
         value = wanted[0] if isinstance(wanted, list | tuple) and wanted else wanted
@@ -184,7 +179,7 @@ def _name_rows(
 
 
 def _element(named: NamedRows, position: int, verdict: Verdict, element: Any) -> Any:
-    element = _fulfilled(element, named.when)
+    element = fulfilled(element, named.when)
     if named.id and verdict.remote_id is not None:
         element = place(element, named.id, verdict.remote_id)
     if named.message and verdict.refusal is not None:

@@ -67,6 +67,8 @@ class Reading:
     rows: list[Row] | None = None
     """What stands inside ``each``, one per element; None where there was none."""
     problems: list[str] = field(default_factory=list)
+    job: str | None = None
+    """The id of the job that the request is about."""
 
     def problem(self, where: str, text: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:

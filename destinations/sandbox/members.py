@@ -7,10 +7,10 @@ from typing import Any
 
 from destinations.language.spec import Spec
 from destinations.language.template import Placeholder
-from destinations.sandbox.answers import Verdict, names_refusals
+from destinations.sandbox.answers import Verdict
 from destinations.sandbox.functions import derived
 from destinations.sandbox.inversion import Row
-from destinations.sandbox.routes import Effect, Route
+from destinations.sandbox.routes import Effect, Route, names_refusals
 from destinations.sandbox.storage import Transaction
 
 KEY_FIELD = "meta.key"
@@ -136,7 +136,7 @@ def apply(
 def whole(route: Route, refusals: list[str | None]) -> str | None:
     """The words that refuse the whole request, where an answer cannot refuse by row."""
     words = next((one for one in refusals if one is not None), None)
-    by_row = names_refusals(route.answer) and route.batch is not None
+    by_row = route.batch is not None and (route.names_refusals or names_refusals(route.answer))
     return None if words is None or by_row else words
 
 

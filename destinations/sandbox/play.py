@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from destinations.language.replies import Answer
 from destinations.language.spec import Spec
 from destinations.language.template import SETTINGS
 from destinations.sandbox import checks
@@ -23,9 +24,11 @@ from destinations.sandbox.answers import (
 from destinations.sandbox.bodies import BodyError, parsed, unpacked
 from destinations.sandbox.faults import Fault, Faults
 from destinations.sandbox.inversion import Reading, Row
+from destinations.sandbox.jobs import Jobs, encoded, job_answer
 from destinations.sandbox.members import Book, absent, apply, refusal, whole
 from destinations.sandbox.reading import read_route, rows_of
 from destinations.sandbox.routes import (
+    UPLOADS,
     Effect,
     Route,
     digest_placeholders,
@@ -86,6 +89,7 @@ class Player:
             for route in self._routes
             if (groups := _secret_groups(spec, route))
         ]
+        self._jobs = Jobs()
         self._book = Book.of(spec, digest_placeholders(self._routes))
 
     def play(self, request: Request) -> Reply:
@@ -117,7 +121,13 @@ class Player:
         """
         spec = self.spec
         query = dict(parse_qsl(request.query, keep_blank_values=True))
-        problem = checks.login_problem(spec, request.headers, query, request.body, self.known)
+        problem = (
+            "no login belongs into a request to an upload URL"
+            if request.path.startswith(UPLOADS) and "authorization" in request.headers
+            else None
+            if request.path.startswith(UPLOADS)
+            else checks.login_problem(spec, request.headers, query, request.body, self.known)
+        )
         if problem:
             raise _Refused(*failure(spec, None, problem, 401, "auth"))
         at_path = [
@@ -150,7 +160,10 @@ class Player:
         if problems:
             text = f"This is no valid {route.label}: {'; '.join(problems)}"
             raise _Refused(*failure(spec, route, text, 415 if form else 400))
-        if route.effect is Effect.NONE:
+        if route.of_job:
+            # What a later step of a job names by an earlier answer is the job.
+            reading.job, reading.single.remote_id = reading.single.remote_id, None
+        if route.effect in (Effect.NONE, Effect.JOB):
             return route, reading, []
         rows = rows_of(reading)
         over = checks.batch_problem(route, len(rows), len(request.body))
@@ -174,14 +187,16 @@ class Player:
         """Do what a well-formed request asks, all in one transaction."""
         with self._store.transaction() as change:
             try:
-                status, body, verdicts = self._answer(change, route, reading, rows, faults)
+                origin = f"http://{request.headers.get('host', 'localhost')}/{self.spec.id}"
+                status, body, verdicts = self._answer(change, route, reading, rows, faults, origin)
             except _Refused as refused:
                 status, body, verdicts = refused.status, refused.body, []
             taken = sum(one.refusal is None for one in verdicts)
             change.count(self.spec.id, accepted=taken, rejected=len(rows) - taken)
             logged = 0 if deciding is not None and deciding.kind == "drop" else status
             self._record(change, request, logged, len(rows))
-        return Reply(status, _encoded(body))
+        form = route.answer if status in route.answer.status else Answer()
+        return Reply(status, encoded(body, form))
 
     def _answer(
         self,
@@ -190,9 +205,15 @@ class Player:
         reading: Reading,
         rows: list[Row],
         faults: list[Fault],
+        origin: str,
     ) -> tuple[int, Any, list[Verdict]]:
         if route.effect is Effect.NONE:
             return *success(route, []), []
+        opened = self._jobs.opened(reading.job) if route.of_job else None
+        if route.of_job and opened is None:
+            raise _Refused(*failure(self.spec, route, "No such job", 404))
+        if opened is not None and route.effect is Effect.JOB:
+            return *job_answer(route, *opened, origin), []
         if absent(self._book, change, route, rows):
             accepting = any(rule.means == "accept" for rule in route.errors)
             if route.effect is Effect.LOOK and finds_nobody(route.answer):
@@ -201,12 +222,18 @@ class Player:
                 raise _Refused(*failure(self.spec, route, "Not found", 404, "accept"))
         refusals = [self._refusal(change, route, row, faults) for row in rows]
         words = whole(route, refusals)
+        if words is not None and opened is not None and route.can_fail:
+            opened[1].failed = words
+            return *job_answer(route, *opened, origin), []
         if words is not None:
             missing = words.startswith("No contact with") and len(rows) == 1
             if missing:
                 raise _Refused(*failure(self.spec, route, words, 404))
             raise _Refused(*failure(self.spec, route, words, 400, "reject"))
         verdicts = apply(self._book, change, route, rows, refusals, reading.shared)
+        if opened is not None:
+            opened[1].verdicts += verdicts
+            return *job_answer(route, *opened, origin), verdicts
         status, body = success(route, verdicts)
         forced = next((one.status for one in faults if one.status), None)
         if forced and any(verdict.refusal is not None for verdict in verdicts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,9 @@ from destinations.language.template import (
 )
 from destinations.sandbox.functions import is_digest
 
+UPLOADS = "/_upload/"
+"""Where the upload URLs lead that answers give."""
+
 
 class Effect(StrEnum):
     """What a request does to the rows in it."""
@@ -38,6 +41,7 @@ class Effect(StrEnum):
     TRACK = "track"
     WRITE = "write"  # writes the row's fields
     LOOK = "look"  # asks for the row
+    JOB = "job"  # creates, closes or asks after a job that other requests fill with rows
     NONE = "none"  # the check request
 
 
@@ -71,6 +75,14 @@ class Route:
     answer: Answer
     targets: tuple[str, ...]
     """Names (``settings.list_id``, ``meta.audience``) whose values say which audience."""
+    of_job: bool = False
+    """It is one of several requests about one batch of rows."""
+    names_refusals: bool = False
+    """Whether a later request of the job names the rows that were refused."""
+    can_fail: bool = False
+    """Whether a later request of the job says that the whole job failed."""
+    uploads: Mapping[str, str] = field(default_factory=dict)
+    """Captures that are upload URLs: the path that they lead to, without the job's id."""
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -90,7 +102,11 @@ def routes(spec: Spec) -> list[Route]:
     found = []
     for operation, declared in spec.operations.items():
         steps = _steps(declared)
+        of_job = declared.batch is not None and any(not _carries(step) for step in steps)
         for position, step in enumerate(steps):
+            if of_job:
+                found.append(_job_route(spec, operation, position, declared, targets))
+                continue
             # A step is the last too for rows that no later one is made for.
             later = steps[position + 1 :]
             last = all((one.unless or "").startswith(f"{step.name}.") for one in later)
@@ -99,6 +115,50 @@ def routes(spec: Spec) -> list[Route]:
     if spec.check is not None:
         found.append(_route(spec, None, Effect.NONE, spec.check, None, ()))
     return sorted(found, key=lambda route: _ORDER.index(route.effect))
+
+
+def _carries(step: Step) -> bool:
+    return StepTemplate.of(step, {}).carries
+
+
+def _job_route(
+    spec: Spec,
+    operation: Operation,
+    position: int,
+    declared: OperationSpec,
+    targets: tuple[str, ...],
+) -> Route:
+    steps = _steps(declared)
+    step = steps[position]
+    effect = Effect.JOB
+    if _carries(step):
+        effect = _effect(spec, operation, step, last=True, only=False)
+    uploads = {}
+    for number, other in enumerate(steps):
+        for one in placeholders(parse_text(other.url or "")):
+            if one.scope == step.name:
+                uploads[one.local] = _upload_path(operation, number)
+    route = _route(spec, operation, effect, step, declared, targets)
+    if step.url is not None:
+        named = next(placeholders(parse_text(step.url)))
+        pattern = re.compile(re.escape(_upload_path(operation, position)) + "([^/]+)")
+        route = replace(route, path=pattern, path_names=(Placeholder(named.name),))
+    return replace(
+        route,
+        of_job=True,
+        names_refusals=any(names_refusals(one.answer) for one in steps),
+        can_fail=any(one.failed for one in steps),
+        uploads=uploads,
+    )
+
+
+def _upload_path(operation: Operation, position: int) -> str:
+    return f"{UPLOADS}{operation.value}-{position}/"
+
+
+def names_refusals(answer: Answer) -> bool:
+    """Whether an answer can say that some of a request's rows were refused."""
+    return answer.rejected is not None or bool(answer.count or answer.refused_count)
 
 
 def digest_placeholders(found: list[Route]) -> list[Placeholder]:
