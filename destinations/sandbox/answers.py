@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from destinations.language.replies import NamedRows
+from destinations.language.replies import Answer, NamedRows
 from destinations.language.spec import Spec
 from destinations.language.template import Placeholder, parse_text
 from destinations.sandbox.routes import Effect, Route, names_refusals
