@@ -35,3 +35,7 @@ class PausedError(StoreroomError):
 
 class LockedError(StoreroomError):
     """Somebody else is doing the same thing right now."""
+
+
+class LedgerError(StoreroomError):
+    """What is known of a destination cannot be read or written; it is never guessed at."""

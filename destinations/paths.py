@@ -48,6 +48,51 @@ def state_dir() -> Path:
     return Path(named).resolve() if named else project_root() / ".storeroom"
 
 
+def state_url() -> str | None:
+    """Where ``audiences/``, ``syncs/`` and ``alerts/`` are kept instead, such as ``s3://bucket/folder``.
+
+    The state folder then holds copies of them that may be lost. None: it holds them itself.
+    """
+    return os.environ.get("STOREROOM_STATE_URL", "").strip().rstrip("/") or None
+
+
+def state_keys() -> list[str]:
+    """The keys that state is encrypted with, as written; the first encrypts, all decrypt."""
+    return os.environ.get("STOREROOM_STATE_KEY", "").replace(",", " ").split()
+
+
+def lease_seconds() -> float:
+    """How long a process that died keeps others from its sync where state is in object storage.
+
+    Raises:
+        ConfigurationError: it is no number of seconds of at least one.
+    """
+    text = os.environ.get("STOREROOM_LEASE_SECONDS", "60")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds >= 1:
+        raise ConfigurationError(
+            f"STOREROOM_LEASE_SECONDS is '{text}'.", "Write a number of seconds, 1 or more."
+        )
+    return seconds
+
+
+def history_days() -> int:
+    """Days for which versions of held rows are kept after they ended; 0 keeps none.
+
+    Raises:
+        ConfigurationError: it is no number of days.
+    """
+    text = os.environ.get("STOREROOM_HISTORY_DAYS", "400")
+    if not text.isdecimal():
+        raise ConfigurationError(
+            f"STOREROOM_HISTORY_DAYS is '{text}'.", "Write a number of days, such as 400; 0: none."
+        )
+    return int(text)
+
+
 def landing_dir() -> Path:
     named = os.environ.get("STOREROOM_LANDING")
     return Path(named).resolve() if named else state_dir() / "landing"

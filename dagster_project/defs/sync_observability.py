@@ -1,6 +1,9 @@
 """What the syncs did, as tables of the warehouse: built last, from the syncs' own ledgers."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,12 +15,15 @@ from dagster_project.defs.warehouse import AFTER_SYNCS_TAG, Translator, build
 from dagster_project.warehouse import manifest
 from dagster_project.warehouse.writer import wait_for_writer
 from destinations.paths import project_root, syncs_dir, warehouse_path
+from destinations.sync.readable import readable
 
+VARIABLE = "STOREROOM_SYNCS"
 LEDGER = {
     "runs": "One report per run of a sync.",
     "heads": "Per sync which files of its ledger count.",
     "bases": "State of every key that a sync ever sent, as of the last compaction.",
     "deltas": "State of the keys that later runs of a sync changed.",
+    "history": "What a destination held until a run changed it.",
 }
 """The files of the ledgers, by the names that dbt's sources use."""
 
@@ -53,6 +59,21 @@ def definitions() -> dg.Definitions:
     )
     def warehouse_of_syncs(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         wait_for_writer(warehouse_path())
-        yield from build(context, dbt, ["build"], total=0)
+        with readable(syncs_dir()) as ledgers, _read_from(ledgers):
+            yield from build(context, dbt, ["build"], total=0)
 
     return dg.Definitions(assets=[*files, warehouse_of_syncs])
+
+
+@contextmanager
+def _read_from(ledgers: Path) -> Iterator[None]:
+    """Point dbt, which takes this process's environment, at the ledgers."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(ledgers)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before

@@ -263,17 +263,17 @@ class Sender:
         accepted, refused = status.count(Status.ACCEPTED.value), status.count(Status.REJECTED.value)
         self._judge(outcome, results, answered=accepted + refused > 0)
         again = pending.attempt > 1 or pending.waits > 0
-        self.tally.request(outcome, again, delivery.rows, accepted < results.height)
+        number = self.tally.request(outcome, again, delivery.rows, accepted < results.height)
         if accepted == results.height:
             self.tally.count(pending.change, DELIVERED, accepted)
             self._close(pending, accepted=True, message="")
-            return events.answers(results, delivery.hashes, pending.change), []
+            return events.answers(results, delivery.hashes, pending.change, number), []
 
         halves: list[_Pending] = []
         if to_bisect(delivery, outcome, results, self.driver.capabilities.per_row_results):
             halves = self._halves(pending, results)
             results = results.with_columns(pl.lit(Status.RETRY.value).alias("status"))
-            return events.answers(results, delivery.hashes, pending.change), halves
+            return events.answers(results, delivery.hashes, pending.change, number), halves
         self.tally.count(pending.change, DELIVERED, accepted)
         bad = results.filter(pl.col("status") == Status.REJECTED.value)
         self.tally.because(pending.change, REJECTED, bad)
@@ -283,7 +283,7 @@ class Sender:
         more = self._again(pending, outcome, later)
         message = bad["message"].drop_nulls().first() if refused else ""
         self._close(pending, accepted > 0, str(message or ""), opened=len(more))
-        return events.answers(results, delivery.hashes, pending.change), more
+        return events.answers(results, delivery.hashes, pending.change, number), more
 
     def _accepted(self, pending: _Pending, outcome: AlikeOutcome) -> Entry:
         """The same as for any answer, without building frames: nearly every answer is one of these."""
@@ -292,11 +292,11 @@ class Sender:
         if outcome.retry_after is not None:
             self.pace.asked_to_wait(outcome.retry_after)
         again = pending.attempt > 1 or pending.waits > 0
-        self.tally.request(outcome, again, delivery.rows, refused=False)
+        number = self.tally.request(outcome, again, delivery.rows, refused=False)
         self.tally.count(pending.change, DELIVERED, len(delivery.keys))
         self._close(pending, accepted=True, message="")
         known = outcome.alike.remote_id
-        return events.accepted(delivery.keys, delivery.hashes, pending.change, known)
+        return events.accepted(delivery.keys, delivery.hashes, pending.change, known, number)
 
     def _judge(self, outcome: Outcome, results: pl.DataFrame, answered: bool) -> None:
         """Tell the pace what this answer means for all workers."""

@@ -12,7 +12,7 @@ import polars as pl
 
 from destinations.connections import CONSENT_NOT_REQUIRED
 from destinations.driver import KEY, Capabilities, Driver
-from destinations.errors import ConfigurationError, PausedError, StoreroomError
+from destinations.errors import ConfigurationError, LedgerError, PausedError, StoreroomError
 from destinations.sync import journal as events
 from destinations.sync.accounting import WRITES, reasons_of, status_of
 from destinations.sync.chunks import leavers_of
@@ -22,7 +22,6 @@ from destinations.sync.durable import locked
 from destinations.sync.footing import Footing, footing_of
 from destinations.sync.guards import tripped
 from destinations.sync.hashes import CLASS, hashed
-from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
 from destinations.sync.marks import read_marks
 from destinations.sync.pace import Pace, Policy

@@ -8,7 +8,7 @@ What a destination has not answered stays in its ledger, with the fields to name
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,18 +19,18 @@ import orjson
 import polars as pl
 
 from destinations.driver import HASH, KEY, REMOTE_ID, Driver, Operation
-from destinations.masking import HIDDEN
 from destinations.sync.chunks import leavers_of, leavers_to_send, with_ids
 from destinations.sync.config import SyncConfig
 from destinations.sync.deliver import Sender, Work
-from destinations.sync.durable import locked, place, sync_folder
+from destinations.sync.durable import Target, locked, names, place, scan
 from destinations.sync.engine import Run, opened
 from destinations.sync.hashes import PATTERN
-from destinations.sync.ledger import Ledger
-from destinations.sync.marks import MARKS
+from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.lines import append
+from destinations.sync.marks import MARKS, read_marks
 from destinations.sync.pace import Pace
 from destinations.sync.plan import ROW
-from destinations.sync.report import RUNS
+from destinations.sync.report import hide_in_reports
 from destinations.sync.snapshot import current, publish
 from destinations.sync.tally import DELIVERED, REJECTED, Tally
 
@@ -148,7 +148,7 @@ def purge(audience: str, audiences: Path, state: Path, key: str, unsettled: Iter
     Raises:
         LockedError: a sync of the audience is running now.
     """
-    folders = sorted(path.parent for path in state.glob(f"*/{audience}/head.json"))
+    folders = [(state / name).parent for name in names(state, f"*/{audience}/{HEAD}")]
     rewritten = 0
     with ExitStack() as locks:
         for folder in folders:
@@ -158,14 +158,26 @@ def purge(audience: str, audiences: Path, state: Path, key: str, unsettled: Iter
         for folder in folders:
             if f"{folder.parent.name}/{audience}" in unsettled:
                 continue
-            head = Ledger.open(folder).head
-            column = snapshot.key if snapshot else KEY
-            rewritten += _without(folder, head.seen, column, key)
-            rewritten += _without(folder, head.leavers, KEY, key)
-            rewritten += _without(folder, MARKS, KEY, key)
-            rewritten += _unnamed(folder / RUNS, key)
+            rewritten += _purge_ledger(Ledger.open(folder), snapshot.key if snapshot else KEY, key)
+            rewritten += hide_in_reports(folder, key)
             for hashes in folder.glob(PATTERN):
                 hashes.unlink()
+    return rewritten
+
+
+def _purge_ledger(ledger: Ledger, column: str, key: str) -> int:
+    rewritten = ledger.forget_history(key)
+    seen, leavers = ledger.seen(), ledger.leavers()
+    if seen is not None and _names(seen, column, key):
+        rewritten += 1
+        ledger.replace(seen=_sink(_others(seen, column, key)))
+    if leavers is not None and _names(leavers, KEY, key):
+        rewritten += 1
+        ledger.replace(leavers=_sink(_others(leavers, KEY, key)))
+    marks = read_marks(ledger.folder)
+    if marks is not None and _names(marks.lazy(), KEY, key):
+        rewritten += 1
+        place(ledger.folder / MARKS, _others(marks.lazy(), KEY, key).collect().write_parquet)
     return rewritten
 
 
@@ -181,36 +193,27 @@ def _purge_snapshots(audience: str, audiences: Path, key: str) -> int:
         rewritten += 1
     home = audiences / audience
     with locked(home, f"Publishing audience '{audience}'", wait=True):
-        for path in sorted(home.glob("*.parquet")):
-            rewritten += _without(home, path.name, snapshot.key, key)
+        for name in names(home, "2*.parquet"):
+            rows = scan(home / name)
+            if _names(rows, snapshot.key, key):
+                rewritten += 1
+                place(home / name, _sink(_others(rows, snapshot.key, key)))
     return rewritten
 
 
-def _without(folder: Path, name: str | None, column: str, key: str) -> int:
-    """Rewrite a file without a key's rows, in one step; 0 where it has none."""
-    if name is None or not (folder / name).exists():
-        return 0
-    rows = pl.scan_parquet(folder / name, glob=False)
+def _names(rows: pl.LazyFrame, column: str, key: str) -> bool:
     if column not in rows.collect_schema():
-        return 0
+        return False
     theirs = pl.col(column).cast(pl.String).eq_missing(pl.lit(key))
-    if rows.filter(theirs).select(pl.len()).collect().item() == 0:
-        return 0
-    kept = rows.filter(~theirs)
-    place(folder / name, lambda temporary: kept.sink_parquet(temporary, compression="zstd"))
-    return 1
+    return not rows.filter(theirs).head(1).collect().is_empty()
 
 
-def _unnamed(path: Path, key: str) -> int:
-    """Hide a key in a text file of reports."""
-    if not path.exists():
-        return 0
-    text, name = path.read_bytes(), orjson.dumps(key)[1:-1]
-    if name not in text:
-        return 0
-    hidden = text.replace(name, HIDDEN.encode())
-    place(path, lambda temporary: temporary.write_bytes(hidden))
-    return 1
+def _others(rows: pl.LazyFrame, column: str, key: str) -> pl.LazyFrame:
+    return rows.filter(pl.col(column).cast(pl.String).ne_missing(pl.lit(key)))
+
+
+def _sink(rows: pl.LazyFrame) -> Callable[[Target], object]:
+    return lambda temporary: rows.sink_parquet(temporary, compression="zstd")
 
 
 def keep_proof(state: Path, person: str, asked: Iterable[Asked], purged: int) -> dict[str, Any]:
@@ -221,10 +224,8 @@ def keep_proof(state: Path, person: str, asked: Iterable[Asked], purged: int) ->
         "asked": [asdict(one) for one in asked],
         "files_purged": purged,
     }
-    with (state / DELETIONS).open("ab") as file:
-        file.write(orjson.dumps(proof) + b"\n")
-        file.flush()
-    sync_folder(state)
+    with locked(state, "The list of deleted people", wait=True):
+        append(state / DELETIONS, orjson.dumps(proof))
     return proof
 
 

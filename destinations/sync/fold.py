@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -35,16 +36,46 @@ STATE: dict[str, pl.DataType] = {
     "attempts": pl.UInt32(),
     "first_at": _TIME,
     "last_at": _TIME,
+    "run": pl.String(),
+    "request": pl.UInt32(),
+    "changed_at": _TIME,
+    "changed_run": pl.String(),
 }
 
+ENDED: dict[str, pl.DataType] = {
+    KEY: pl.String(),
+    "hash": pl.String(),
+    "remote_id": pl.String(),
+    "maybe": pl.Boolean(),
+    "run": pl.String(),
+    "valid_from": _TIME,
+    "valid_to": _TIME,
+    "ended_by": pl.String(),
+}
+"""What a destination held of a key until a run changed it (see history.py)."""
+_WAS = "was_"
+_COMPARED = ("hash", "remote_id", "maybe")
 
-def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
-    """New state of every key in ``events``, sorted by key: columns of ``STATE`` and ``gone``.
+
+@dataclass(frozen=True)
+class Folded:
+    """``rows``: new state of every key that a run touched, sorted by key: columns of ``STATE`` and
+    ``gone``. ``ended``: what was held of them before, where that is other now (``ENDED``).
+    """
+
+    rows: pl.DataFrame
+    ended: pl.DataFrame
+
+
+def fold(events: pl.DataFrame, state: pl.LazyFrame, run: str) -> Folded:
+    """What a run made of every key in ``events``.
 
     Args:
-        events: one run's journal, in order, ``forget`` events first. Within a run a key is accepted once at most, and
-            its claim is answered before it is claimed again: only a last claim can be open.
+        events: one run's journal, in order, ``forget`` events first. A key's claim is answered
+            before it is claimed again: only a last claim can be open. Within a run a key is
+            accepted once at most, or twice: as a remove, then as an add under another identifier.
         state: the state before that run.
+        run: its id.
 
     An acceptance settles all doubt about its key. A claim without answer, or an answer that
     could not be read, makes the key ``maybe`` until an acceptance; "not now" and refusals
@@ -52,7 +83,11 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
     """
     events = events.with_row_index("i")
     last = events.unique(KEY, keep="last")
-    keys = last.select(KEY, last_at=pl.col("at"))
+    answered = events.filter(pl.col("request").is_not_null()).unique(KEY, keep="last")
+    keys = last.select(KEY, last_at=pl.col("at")).join(
+        answered.select(KEY, "request"), on=KEY, how="left"
+    )
+    taken_out = _last(events.filter(pl.col("change") == "remove"), ACCEPTED).select(KEY, x="i")
     accepted = _last(events, ACCEPTED).select(
         KEY,
         a="i",
@@ -77,15 +112,22 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
     forgotten = _last(events, FORGET).select(KEY, f="i")
     touched = pl.col(KEY).is_between(pl.lit(keys[KEY].min()), pl.lit(keys[KEY].max()))
     near = state.filter(touched).join(keys.lazy().select(KEY), on=KEY, how="semi")
-    before = near.collect(engine="streaming")
+    before = near.drop("run", "request").with_columns(
+        *(pl.col(name).alias(_WAS + name) for name in _COMPARED)
+    )
 
     rows = keys.lazy()
-    for part in (before.rename({"last_at": "before_at"}), accepted, rejected, doubtful, forgotten):
+    parts = (
+        before.rename({"last_at": "before_at"}).collect(engine="streaming"),
+        *(accepted, taken_out, rejected, doubtful, forgotten),
+    )
+    for part in parts:
         rows = rows.join(part.lazy(), on=KEY, how="left")
 
     none = pl.lit(None, dtype=pl.String)
     fresh = pl.col("a").is_not_null()
     gone = fresh & pl.col("a_remove")
+    anew = fresh & (pl.col("x") < pl.col("a")).fill_null(False)
     doubted = (
         pl.col("d").is_not_null() & (pl.col("d") > pl.col("a").fill_null(0)).fill_null(False)
     ) | (pl.col("d").is_not_null() & ~fresh)
@@ -95,7 +137,11 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
     refused_before = pl.col("refused").is_not_null() & ~fresh & pl.col("f").is_null()
     rows = rows.with_columns(
         hash=pl.when(gone).then(none).when(fresh).then("a_hash").otherwise("hash"),
-        remote_id=pl.when(gone).then(none).otherwise(pl.coalesce("a_remote", "remote_id")),
+        remote_id=pl.when(gone)
+        .then(none)
+        .when(anew)
+        .then("a_remote")
+        .otherwise(pl.coalesce("a_remote", "remote_id")),
         maybe=doubted | (pl.col("maybe").fill_null(False) & ~fresh),
         attempts=pl.when(refused_now)
         .then(
@@ -114,7 +160,11 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
         .then("d_message")
         .when(refused_before)
         .then("message"),
-        first_at=pl.when(gone).then(None).otherwise(pl.coalesce("first_at", "a_at")),
+        first_at=pl.when(gone)
+        .then(None)
+        .when(anew)
+        .then("a_at")
+        .otherwise(pl.coalesce("first_at", "a_at")),
     )
     rows = rows.with_columns(
         state=pl.when("maybe")
@@ -124,7 +174,27 @@ def fold(events: pl.DataFrame, state: pl.LazyFrame) -> pl.DataFrame:
         .otherwise(pl.lit("held")),
         gone=pl.col("hash").is_null() & ~pl.col("maybe") & pl.col("refused").is_null(),
     )
-    return rows.select(*STATE, "gone").sort(KEY).collect()
+    is_other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(_WAS + name)) for name in _COMPARED)
+    this = pl.lit(run)
+    rows = rows.with_columns(
+        is_other.alias("is_other"),
+        pl.col("changed_at").alias(_WAS + "from"),
+        pl.col("changed_run").alias(_WAS + "run"),
+        run=this,
+        changed_at=pl.when(is_other).then(pl.coalesce("a_at", "last_at")).otherwise("changed_at"),
+        changed_run=pl.when(is_other).then(this).otherwise("changed_run"),
+    )
+    found = rows.sort(KEY).collect()
+    there = pl.col(_WAS + "hash").is_not_null() | pl.col(_WAS + "maybe")
+    ended = found.filter(pl.col("is_other") & there).select(
+        KEY,
+        *(pl.col(_WAS + name).alias(name) for name in _COMPARED),
+        pl.col(_WAS + "run").alias("run"),
+        pl.col(_WAS + "from").alias("valid_from"),
+        pl.col("changed_at").alias("valid_to"),
+        pl.col("changed_run").alias("ended_by"),
+    )
+    return Folded(found.select(*STATE, "gone"), ended)
 
 
 def stretches(path: Path, frames: list[Frame]) -> Iterator[pl.DataFrame]:

@@ -18,7 +18,7 @@ from destinations.sync.ledger import Ledger
 from destinations.sync.snapshot import Snapshot
 
 FORMAT = 1
-_UNIMPORTANT = ("settled", "paused")
+_UNIMPORTANT = ("settled", "paused", "fence", "history", "history_from")
 """Parts of a ledger's head that change nothing about what a run would do."""
 
 

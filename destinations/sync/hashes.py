@@ -21,7 +21,7 @@ from destinations.driver import HASH, KEY
 from destinations.errors import StoreroomError
 from destinations.sync.config import SyncConfig
 from destinations.sync.content import with_hash
-from destinations.sync.durable import place
+from destinations.sync.durable import opened, place
 from destinations.sync.fields import mapped
 from destinations.sync.snapshot import ROWS_PER_GROUP, Snapshot
 from destinations.sync.suppression import SUPPRESSED, Suppression
@@ -60,13 +60,14 @@ def hashed(
             lambda temporary: rows.sink_parquet(
                 temporary, compression="lz4", row_group_size=ROWS_PER_GROUP, engine="streaming"
             ),
+            cache=True,
         )
         if not _in_order(path):
             path.unlink()
             raise StoreroomError(
                 f"{snapshot.path} is not sorted by '{config.key}'.", "Publish the audience again."
             )
-    return pl.scan_parquet(path, glob=False)
+    return pl.scan_parquet(opened(path), glob=False)
 
 
 def _rows(
@@ -100,5 +101,5 @@ def _rows(
 def _in_order(path: Path) -> bool:
     key = pl.col(KEY)
     backwards = (key < key.shift(1)).any() | (key.is_null() & key.shift(1).is_not_null()).any()
-    found = pl.scan_parquet(path, glob=False).select(backwards).collect(engine="streaming")
+    found = pl.scan_parquet(opened(path), glob=False).select(backwards).collect(engine="streaming")
     return not found.item()

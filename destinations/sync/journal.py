@@ -27,8 +27,10 @@ import orjson
 import polars as pl
 
 from destinations.driver import HASH, KEY
-from destinations.errors import StoreroomError
+from destinations.errors import LedgerError
 from destinations.sync.durable import sync_folder
+from destinations.sync.remote import SEAL, Segments, remote_of
+from destinations.sync.sealing import sealed, unsealed
 
 MAGIC = b"SRJ1"
 FEW = 500
@@ -50,11 +52,8 @@ EVENTS: dict[str, pl.DataType] = {
     "remote_id": pl.String(),
     "message": pl.String(),
     "at": pl.Datetime("us", "UTC"),
+    "request": pl.UInt32(),
 }
-
-
-class LedgerError(StoreroomError):
-    """The ledger cannot be read or written; it is never guessed at."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Entry:
     hashes: list[str | None] | None = None
     remote_ids: list[str | None] | None = None
     messages: list[str | None] | None = None
+    request: int | None = None
     at: int = field(default_factory=lambda: time.time_ns() // 1000)
     """Microseconds since 1970."""
 
@@ -100,8 +100,14 @@ def rejections(rows: pl.DataFrame, change: str) -> Entry:
     )
 
 
-def answers(results: pl.DataFrame, hashes: Iterable[str | None], change: str) -> Entry:
-    """One answer: ``results`` in the shape of ``Outcome.results``, in the order of ``hashes``."""
+def answers(
+    results: pl.DataFrame, hashes: Iterable[str | None], change: str, request: int | None = None
+) -> Entry:
+    """One answer: ``results`` in the shape of ``Outcome.results``, in the order of ``hashes``.
+
+    Args:
+        request: the how manyth of the run's requests it answers.
+    """
     return Entry(
         results[KEY].to_list(),
         results["status"].to_list(),
@@ -109,15 +115,20 @@ def answers(results: pl.DataFrame, hashes: Iterable[str | None], change: str) ->
         hashes=list(hashes),
         remote_ids=results["remote_id"].to_list(),
         messages=results["message"].to_list(),
+        request=request,
     )
 
 
 def accepted(
-    keys: list[str], hashes: list[str | None], change: str, remote_id: str | None
+    keys: list[str],
+    hashes: list[str | None],
+    change: str,
+    remote_id: str | None,
+    request: int | None = None,
 ) -> Entry:
     """One answer that accepts every row."""
     remote_ids: list[str | None] | None = None if remote_id is None else [remote_id]
-    return Entry(keys, [ACCEPTED] * len(keys), change, hashes=hashes, remote_ids=remote_ids)
+    return Entry(keys, [ACCEPTED] * len(keys), change, hashes=hashes, remote_ids=remote_ids, request=request)
 
 
 def _payload_of(entries: list[Entry]) -> bytes:
@@ -143,6 +154,7 @@ def _columns_of(entries: list[Entry]) -> dict[str, list[Any]]:
         columns["hash"] += entry.hashes or nothing
         columns["remote_id"] += entry.remote_ids or nothing
         columns["message"] += entry.messages or nothing
+        columns["request"] += [entry.request] * len(entry.keys)
         columns["at"] += [entry.at] * len(entry.keys)
     return columns
 
@@ -177,6 +189,10 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        remote = remote_of(path)
+        self._segments = None if remote is None else Segments(remote)
+        if self._segments is not None:
+            self._segments.begin()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         sync_folder(path.parent)
         self._turn = threading.Condition()
@@ -184,7 +200,7 @@ class Journal:
         self._arrived = 0
         self._durable = 0
         self._writing = False
-        self._broken: OSError | None = None
+        self._broken: OSError | LedgerError | None = None
 
     def commit(self, entries: list[Entry]) -> None:
         """Append events in this order; returns when they are durable.
@@ -205,10 +221,10 @@ class Journal:
             self._raise_if_broken()
             batch, upto = self._waiting, self._arrived
             self._waiting, self._writing = [], True
-        failure: OSError | None = None
+        failure: OSError | LedgerError | None = None
         try:
             self._append(_payload_of(batch))
-        except OSError as error:
+        except (OSError, LedgerError) as error:
             failure = error
         finally:
             with self._turn:
@@ -220,12 +236,19 @@ class Journal:
         self._raise_if_broken()
 
     def _append(self, payload: bytes) -> None:
-        view = memoryview(_HEAD.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload)
+        payload = sealed(payload)
+        frame = _HEAD.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+        if self._segments is not None:
+            self._segments.add(frame)
+        view = memoryview(frame)
         while view:
             view = view[os.write(self._file, view) :]
-        os.fdatasync(self._file)
+        if self._segments is None:
+            os.fdatasync(self._file)
 
     def _raise_if_broken(self) -> None:
+        if isinstance(self._broken, LedgerError):
+            raise LedgerError(self._broken.message, self._broken.fix)
         if self._broken is not None:
             raise LedgerError(
                 f"{self.path} cannot be written: {self._broken.strerror}.",
@@ -249,6 +272,32 @@ class Frame:
     """Smallest and greatest key."""
 
 
+def restore(path: Path, *, seal: bool) -> None:
+    """Put the copy of a killed run's journal together from its segments in object storage.
+
+    Args:
+        seal: keep its writer, which may still be alive somewhere, from adding to it.
+
+    Raises:
+        LedgerError: one of them is gone.
+    """
+    remote = remote_of(path)
+    if remote is None:
+        return
+    segments = Segments(remote)
+    if seal and segments.parts():
+        segments.seal()
+    found = segments.parts()
+    if not found:
+        path.unlink(missing_ok=True)
+        return
+    with path.open("wb") as file:
+        for key in found:
+            body = segments.get(key)
+            if body != SEAL:
+                file.write(body)
+
+
 def frames_of(path: Path) -> list[Frame]:
     """The frames of a journal, in order; a torn last one is left out.
 
@@ -267,7 +316,7 @@ def frames_of(path: Path) -> list[Frame]:
                         "Restore it from a backup of the state folder.",
                     )
                 break
-            count, least, most = _keys_of(payload)
+            count, least, most = _keys_of(unsealed(payload, str(path)))
             if count:
                 frames.append(Frame(position, len(payload), count, least, most))
             position += _HEAD.size + len(payload)
@@ -293,7 +342,7 @@ def _payloads(path: Path, frames: Iterable[Frame]) -> Iterator[bytes]:
                     f"{path} is damaged at byte {frame.start}.",
                     "Restore it from a backup of the state folder.",
                 )
-            yield payload
+            yield unsealed(payload, str(path))
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import polars as pl
 
 from destinations.driver import KEY
-from destinations.sync.durable import place, sync_folder
+from destinations.sync.durable import discard, place, read
 from destinations.sync.journal import ACCEPTED
+from destinations.sync.sealing import unsealed
 
 MARKS = "again.parquet"
 MARK = "_mark"
@@ -17,7 +19,10 @@ MARK = "_mark"
 def read_marks(folder: Path) -> pl.DataFrame | None:
     """``_key`` and ``_mark`` (String: when it was asked, as a version); None where none waits."""
     path = folder / MARKS
-    return pl.read_parquet(path, glob=False) if path.exists() else None
+    try:
+        return pl.read_parquet(io.BytesIO(unsealed(read(path), str(path))))
+    except FileNotFoundError:
+        return None
 
 
 def clear_marks(folder: Path, events: pl.DataFrame) -> None:
@@ -35,5 +40,4 @@ def clear_marks(folder: Path, events: pl.DataFrame) -> None:
     if left.height:
         place(folder / MARKS, left.write_parquet)
         return
-    (folder / MARKS).unlink()
-    sync_folder(folder)
+    discard(folder / MARKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,7 @@ import polars as pl
 from destinations.driver import KEY
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.config import SyncConfig
-from destinations.sync.durable import locked, sync_folder
+from destinations.sync.durable import discard, locked, move_folder, present
 from destinations.sync.ledger import HEAD, Ledger
 from destinations.sync.marks import MARKS
 from destinations.sync.resend import everything
@@ -75,7 +74,7 @@ def move(
     """
     old = _folder(state, source, config.audience)
     new = state / config.connection / config.audience
-    if old != new and (new / HEAD).exists():
+    if old != new and present(new / HEAD):
         raise StoreroomError(
             f"Sync '{config.name}' has a ledger of its own already.",
             f"Forget it first: `storeroom syncs forget --connection {config.connection} "
@@ -92,18 +91,13 @@ def move(
         # Pointed first: killed in between, the same command finishes the move.
         ledger.point(config.place_fingerprint(place))
         if old != new:
-            new.parent.mkdir(parents=True, exist_ok=True)
-            if new.exists():
-                shutil.rmtree(new)
-            old.rename(new)
-            sync_folder(new.parent)
-            sync_folder(old.parent)
+            move_folder(old, new, first=HEAD)
     return Moved(held, held)
 
 
 def _folder(state: Path, connection: str, audience: str) -> Path:
     folder = state / connection / audience
-    if not (folder / HEAD).exists():
+    if not present(folder / HEAD):
         raise StoreroomError(
             f"Sync '{connection}/{audience}' has never run: it has no ledger.",
             "See `storeroom syncs status` for those that have.",
@@ -118,9 +112,8 @@ def _count(ledger: Ledger) -> int:
 
 def _drop(folder: Path) -> None:
     """Without its head a ledger holds nothing, whatever files are still there."""
-    (folder / HEAD).unlink()
-    (folder / MARKS).unlink(missing_ok=True)
-    sync_folder(folder)
+    discard(folder / HEAD)
+    discard(folder / MARKS)
     Ledger.open(folder)
 
 

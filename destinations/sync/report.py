@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from destinations.masking import masked_text
-from destinations.sync.durable import sync_folder
-from destinations.sync.journal import LedgerError
+from destinations.errors import LedgerError
+from destinations.masking import HIDDEN, masked_text
+from destinations.sync.lines import append, read_lines, rewrite
+from destinations.sync.sealing import keys, sealed, unsealed
 
 RUNS = "runs.jsonl"
-BLOCK = 1 << 16
+SEALED = "sealed"
+"""Holds what of a report names people, where state is encrypted."""
 
 RunStatus = Literal["ok", "rejected", "deferred", "guarded", "failed", "planned"]
 """``ok``: everything stands as the audience says. ``rejected``: the destination (or our check
@@ -120,15 +123,8 @@ def keep_report(folder: Path, report: SyncReport) -> None:
         LedgerError: it cannot be written.
     """
     path = folder / RUNS
-    line = orjson.dumps(report.as_row(), default=str) + b"\n"
     try:
-        with path.open("ab") as file:
-            # A line torn by a kill must not swallow this one.
-            if file.tell() and not _ends_line(path):
-                file.write(b"\n")
-            file.write(line)
-            file.flush()
-        sync_folder(folder)
+        append(path, orjson.dumps(_closed(report.as_row()), default=str))
     except OSError as error:
         raise LedgerError(
             f"{path} cannot be written: {error.strerror}.", "Make room, then run again."
@@ -141,32 +137,54 @@ def kept_reports(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
     A line that a kill tore is left out.
     """
     path = folder / RUNS
-    if not path.exists():
-        return []
-    lines = path.read_bytes().splitlines() if last is None else _last_lines(path, last)
     rows = []
-    for line in lines:
+    for line in read_lines(path, last):
         try:
-            rows.append(orjson.loads(line))
+            rows.append(_opened(orjson.loads(line), path))
         except orjson.JSONDecodeError:
             continue
     return rows
 
 
-def _last_lines(path: Path, count: int) -> list[bytes]:
-    """The last lines of a file, read from its end: it may hold years of runs."""
-    with path.open("rb") as file:
-        start = file.seek(0, 2)
-        tail = b""
-        while start and tail.count(b"\n") <= count:
-            block = min(start, BLOCK)
-            start -= block
-            file.seek(start)
-            tail = file.read(block) + tail
-    return tail.splitlines()[-count:]
+def hide_in_reports(folder: Path, key: str) -> int:
+    """Hide a key in the reports of a sync; 1 where they named it, else 0."""
+    path, name = folder / RUNS, orjson.dumps(key)[1:-1]
+    lines, named = list[bytes](), False
+    for line in read_lines(path):
+        try:
+            text = orjson.dumps(_opened(orjson.loads(line), path))
+        except orjson.JSONDecodeError:
+            continue
+        named |= name in text
+        lines.append(orjson.dumps(_closed(orjson.loads(text.replace(name, HIDDEN.encode())))))
+    if named:
+        rewrite(path, b"".join(line + b"\n" for line in lines))
+    return int(named)
 
 
-def _ends_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) == b"\n"
+def reseal_reports(folder: Path) -> int:
+    """Write the reports of a sync anew under the key that encrypts now; 1 if there are any."""
+    reports = kept_reports(folder)
+    if reports:
+        rewrite(folder / RUNS, b"".join(orjson.dumps(_closed(row)) + b"\n" for row in reports))
+    return int(bool(reports))
+
+
+def _closed(row: dict[str, Any]) -> dict[str, Any]:
+    """A report as it is written: with a key, its samples and the keys of rows are encrypted."""
+    if not keys():
+        return row
+    named = {"samples": row["samples"], "keys": [reason["keys"] for reason in row["reasons"]]}
+    text = base64.b64encode(sealed(orjson.dumps(named, default=str))).decode()
+    reasons = [reason | {"keys": []} for reason in row["reasons"]]
+    return row | {"samples": [], "reasons": reasons, SEALED: text}
+
+
+def _opened(row: dict[str, Any], path: Path) -> dict[str, Any]:
+    text = row.pop(SEALED, None)
+    if text is None:
+        return row
+    named = orjson.loads(unsealed(base64.b64decode(text), str(path)))
+    for reason, found in zip(row["reasons"], named["keys"], strict=True):
+        reason["keys"] = found
+    return row | {"samples": named["samples"]}

@@ -17,7 +17,7 @@ import polars as pl
 from destinations.driver import KEY
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.config import Mode, SyncConfig
-from destinations.sync.durable import locked, place
+from destinations.sync.durable import locked, place, present
 from destinations.sync.ledger import HEAD, Ledger, read_head
 from destinations.sync.marks import MARK, MARKS, read_marks
 
@@ -86,7 +86,7 @@ def mark(
             "Write `mode: mirror` or `mode: upsert`.",
         )
     folder = state / config.connection / config.audience
-    if not (folder / HEAD).exists():
+    if not present(folder / HEAD):
         raise StoreroomError(
             f"Sync '{config.name}' has never run: there is nothing to send again.",
             "Run it: `storeroom syncs run`.",

@@ -25,7 +25,20 @@ import polars as pl
 
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.content import frame_digest
-from destinations.sync.durable import TEMPORARY, locked, place, place_json, share, sweep
+from destinations.sync.durable import (
+    TEMPORARY,
+    Target,
+    discard,
+    locked,
+    names,
+    place,
+    place_json,
+    present,
+    read,
+    scan,
+    share,
+    sweep,
+)
 
 POINTER = "current.json"
 KEEP_VERSIONS = 5
@@ -51,7 +64,7 @@ class Snapshot:
     """The version in which these very rows were first published, without a change in between."""
 
     def scan(self) -> pl.LazyFrame:
-        return pl.scan_parquet(self.path, glob=False)
+        return scan(self.path)
 
 
 def next_version(after: str | None, now: datetime) -> str:
@@ -76,7 +89,7 @@ def current(folder: Path, audience: str) -> Snapshot | None:
     # A publisher may expire the file between the two reads only after it moved the pointer.
     for _ in range(3):
         try:
-            found = orjson.loads(pointer.read_bytes())
+            found = orjson.loads(read(pointer))
             snapshot = Snapshot(
                 audience=audience,
                 version=found["version"],
@@ -94,7 +107,7 @@ def current(folder: Path, audience: str) -> Snapshot | None:
             raise StoreroomError(
                 f"{pointer} cannot be read: {error!r}.", "Publish the audience again."
             ) from None
-        if snapshot.path.is_file():
+        if snapshot.path.is_file() or present(snapshot.path):
             return snapshot
     raise StoreroomError(
         f"{pointer} names {snapshot.path.name}, which is gone.", "Publish the audience again."
@@ -137,7 +150,7 @@ def publish(
                 )
             digest = frame_digest(rows)
             stamp = now or datetime.now(UTC)
-            newest = max((p.stem for p in home.glob("*.parquet") if p != raw), default=None)
+            newest = max((Path(name).stem for name in names(home, "2*.parquet")), default=None)
             version = next_version(newest, stamp)
             path = home / f"{version}.parquet"
             since = version
@@ -146,7 +159,7 @@ def publish(
                 share(before.path, path)
             else:
                 place(path, lambda temporary: _sort(rows, key, temporary))
-            count = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+            count = rows.select(pl.len()).collect().item()
         finally:
             with suppress(FileNotFoundError):
                 raw.unlink()
@@ -176,7 +189,7 @@ def _pointed_at(folder: Path, audience: str) -> Snapshot | None:
         return None
 
 
-def _sort(rows: pl.LazyFrame, key: str, path: Path) -> None:
+def _sort(rows: pl.LazyFrame, key: str, path: Target) -> None:
     # By the key's text: ledgers are sorted by it too, and the two are merged.
     order = pl.col(key).cast(pl.String)
     rows.sort(order, nulls_last=False).sink_parquet(
@@ -186,7 +199,7 @@ def _sort(rows: pl.LazyFrame, key: str, path: Path) -> None:
 
 def _expire(home: Path, kept: Snapshot, before: datetime, keep_versions: int) -> None:
     oldest = before.astimezone(UTC).strftime(VERSION_FORMAT)
-    versions = sorted(path.stem for path in home.glob("*.parquet"))
+    versions = [Path(name).stem for name in names(home, "2*.parquet")]
     for version in versions[: -max(keep_versions, 1)]:
         if version < oldest and version != kept.version:
-            (home / f"{version}.parquet").unlink(missing_ok=True)
+            discard(home / f"{version}.parquet")

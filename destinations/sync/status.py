@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from destinations.errors import StoreroomError
-from destinations.sync.durable import locked
+from destinations.sync.durable import locked, names, present
 from destinations.sync.ledger import HEAD, Ledger, read_head
 from destinations.sync.report import kept_reports
 
@@ -18,8 +18,8 @@ def read_status(state: Path) -> list[dict[str, Any]]:
     Reads without a lock: a run under way is not disturbed.
     """
     rows = []
-    for path in sorted(state.glob(f"*/*/{HEAD}")):
-        folder = path.parent
+    for name in names(state, f"*/*/{HEAD}"):
+        folder = (state / name).parent
         head = read_head(folder)
         reports = kept_reports(folder, last=1)
         rows.append(
@@ -42,7 +42,7 @@ def pause(state: Path, connection: str, audience: str, paused: bool = True) -> N
         StoreroomError: it never ran.
     """
     folder = state / connection / audience
-    if not (folder / HEAD).exists():
+    if not present(folder / HEAD):
         raise StoreroomError(f"Sync '{connection}/{audience}' has never run.")
     with locked(folder, f"Sync '{connection}/{audience}'"):
         Ledger.open(folder).pause(paused)

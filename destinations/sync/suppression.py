@@ -17,8 +17,8 @@ import polars as pl
 import polars_hash as plh
 
 from destinations.driver import KEY
-from destinations.sync.durable import locked, place_json
-from destinations.sync.journal import LedgerError
+from destinations.errors import LedgerError
+from destinations.sync.durable import locked, place_json, read
 
 FILE = "suppressed.json"
 FORMAT = 1
@@ -65,7 +65,7 @@ def read_suppression(state: Path) -> Suppression:
     """
     path = state / FILE
     try:
-        found = Suppression(**orjson.loads(path.read_bytes()))
+        found = Suppression(**orjson.loads(read(path)))
     except FileNotFoundError:
         return NOBODY
     except (orjson.JSONDecodeError, TypeError) as error:

@@ -67,15 +67,19 @@ class Tally:
         before, known = self.reasons.get((fate, message), (0, []))
         self.reasons[fate, message] = (before + count, [*known, *keys][:KEYS_PER_REASON])
 
-    def request(self, outcome: Outcome, retry: bool, rows: pl.DataFrame, refused: bool) -> None:
-        """Count what one send of ``rows`` took; keeps the first sample and the first few of refusals."""
+    def request(self, outcome: Outcome, retry: bool, rows: pl.DataFrame, refused: bool) -> int:
+        """Count what one send of ``rows`` took, and number it; keeps the first sample and the first
+        few of refusals.
+        """
         with self._lock:
             self.requests += outcome.requests
             self.retries += retry
             # Asked for only where it is kept: a sample may be made when somebody asks.
             wanted = not self.samples or (refused and len(self.samples) < 5)
             if wanted and (sample := outcome.sample):
-                self.samples.append(masked_sample(sample, rows, set(META_COLUMNS)))
+                masked = masked_sample(sample, rows, set(META_COLUMNS))
+                self.samples.append(masked | {"number": self.requests})
+            return self.requests
 
     def wait(self, seconds: float) -> None:
         with self._lock:

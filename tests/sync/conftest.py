@@ -30,6 +30,8 @@ from destinations.sync.engine import run_sync
 from destinations.sync.pace import Policy
 from destinations.sync.report import SyncReport
 from destinations.sync.snapshot import Snapshot, publish
+from tests.loopback_destination import Destination
+from tests.object_store import put_in, s3_server
 
 QUICK = Policy(backoff=0.001, backoff_limit=0.002, wait_budget=5.0)
 Fault = Callable[["FakeDriver", Delivery], Outcome | None]
@@ -230,8 +232,24 @@ class Bench:
         return self.folder / "syncs" / "crm" / "vip"
 
 
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["folder"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where state stands (``STORES``): the state folder unless a test asks for others."""
+    kind: str = request.param
+    if kind != "folder":
+        endpoint = request.getfixturevalue("s3_endpoint") if kind.startswith("s3") else ""
+        put_in(kind, tmp_path, endpoint, monkeypatch)
+    return kind
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, store: str) -> Bench:
     random.seed(0)
     return Bench(tmp_path)
 
@@ -254,3 +272,14 @@ def failing() -> Callable[..., Fault]:
         return times(count, FAULTS[name])
 
     return make
+
+
+@pytest.fixture
+def destination() -> Iterator[Destination]:
+    server = Destination()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -14,9 +14,8 @@ import polars as pl
 import pytest
 
 from destinations.driver import Capabilities, Operation
-from destinations.errors import ConfigurationError, LockedError, StoreroomError
+from destinations.errors import ConfigurationError, LedgerError, LockedError, StoreroomError
 from destinations.sync.durable import locked
-from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import Ledger
 from destinations.sync.report import kept_reports
 from destinations.sync.status import pause, read_status

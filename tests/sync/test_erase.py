@@ -10,6 +10,8 @@ from destinations.sync.erase import erase, keep_proof, purge
 from destinations.sync.ledger import Ledger
 from destinations.sync.suppression import read_suppression, readmit, suppress
 
+pytestmark = pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+
 KEY = "person-to-be-deleted"
 PEOPLE = {"a": 1, KEY: 2, "c": 3}
 

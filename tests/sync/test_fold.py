@@ -69,7 +69,7 @@ def test_fold_agrees_with_the_model(runs) -> None:
 
         def note(key, event, change, hash_, remote, events=events):
             at = START + timedelta(seconds=len(events))
-            events.append((key, event, change, hash_, remote, None, at))
+            events.append((key, event, change, hash_, remote, None, at, None))
 
         accepted = set()
         # A run forgets first and sends then.
@@ -96,7 +96,7 @@ def test_fold_agrees_with_the_model(runs) -> None:
         if not events:
             continue
         frame = pl.DataFrame(events, schema=EVENTS, orient="row")
-        delta = fold(frame, state.lazy())
+        delta = fold(frame, state.lazy(), "run").rows
         assert delta["_key"].is_sorted()
         untouched = state.join(delta, on="_key", how="anti")
         state = pl.concat([untouched, delta.filter(~pl.col("gone")).select(list(STATE))]).sort(

@@ -128,7 +128,7 @@ def test_the_last_reports_are_those_of_all(
     folder = tmp_path_factory.mktemp("ledger")
     lines = b"".join(orjson.dumps({"v": value}) + b"\n" for value in reports)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("destinations.sync.report.BLOCK", block)
+        patch.setattr("destinations.sync.lines.BLOCK", block)
         (folder / RUNS).write_bytes(lines)
         assert kept_reports(folder, last) == kept_reports(folder)[-last:]
         assert [report["v"] for report in kept_reports(folder)] == reports

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from destinations.errors import LedgerError
 from destinations.sync.journal import (
     EVENTS,
     Journal,
-    LedgerError,
     claims,
     forgets,
     read_journal,

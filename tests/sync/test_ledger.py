@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from destinations.driver import RESULT_SCHEMA
+from destinations.errors import LedgerError
 from destinations.sync import journal as events
 from destinations.sync import ledger as module
-from destinations.sync.journal import LedgerError
 from destinations.sync.ledger import HEAD, Ledger
 from destinations.sync.snapshot import Snapshot, publish
 
