@@ -81,6 +81,10 @@ class Capabilities:
     """Field groups: of each group at least one field must be mapped."""
     fields: frozenset[str] | None = None
     """Fields that may be mapped; None where any field is allowed."""
+    identifiers: frozenset[str] = frozenset()
+    """Fields by whose values the destination knows who is meant; empty where it does not say."""
+    writes_by_remote_id: bool = False
+    """Whether a row whose remote id is known is written by that id: its identifier may change."""
     clears: bool = False
     """Whether a null empties the field there (a table's row); if not, a null is left out."""
 

@@ -65,6 +65,11 @@ def _show(one: Explanation) -> None:
             f"{cell(ledger['remote_id'])}; first {cell(ledger['first_at'])}, last "
             f"{cell(ledger['last_at'])}; refused {ledger['attempts']} times"
         )
+        if ledger["run"]:
+            _say(
+                f"last answered: request {cell(ledger['request'])} of run {ledger['run']}; held as "
+                f"it is since {cell(ledger['changed_at'])}, run {cell(ledger['changed_run'])}"
+            )
         if ledger["message"]:
             _say(f"it said: {ledger['message']}")
     if one.run:

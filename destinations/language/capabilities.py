@@ -45,6 +45,13 @@ def capabilities(spec: Spec) -> Capabilities:
         ),
         idempotent=all(operation.idempotent for operation in operations),
         required=tuple(dict.fromkeys((*required, identifiers) if identifiers else required)),
+        identifiers=frozenset(identifiers),
+        writes_by_remote_id=any(
+            f"{{{REMOTE_ID_NAME}" in str(step)
+            for name, operation in spec.operations.items()
+            if name in (Operation.ADD, Operation.UPSERT)
+            for step in (operation, *operation.steps)
+        ),
         fields=None if spec.other_fields else frozenset(spec.fields),
         clears=all(
             declared.nulls != "drop"

@@ -123,18 +123,21 @@ def leavers_of(
     sources = []
     if found.is_empty():
         seen = leavers = None
+    # What a leaver was sent last counts, also where the audience said otherwise meanwhile.
+    if leavers is not None:
+        sources.append(leavers)
     if seen is not None:
         keyed = seen.with_columns(pl.col(config.key).cast(pl.String).alias(KEY))
         sources.append(keyed)
-    if leavers is not None:
-        sources.append(leavers)
     parts = []
     for source in sources:
         known = [name for name in columns if name in source.collect_schema()]
         part = source.select(KEY, *known).join(wanted, on=KEY, how="semi")
         parts.append(part.unique(KEY, keep="first").collect(engine="streaming"))
     if parts:
-        rows = pl.concat(parts, how="diagonal_relaxed").unique(KEY, keep="first")
+        rows = pl.concat(parts, how="diagonal_relaxed").unique(
+            KEY, keep="first", maintain_order=True
+        )
         found = found.join(rows, on=KEY, how="left", maintain_order="left")
     if config.key in columns:
         key = pl.col(KEY)

@@ -22,6 +22,7 @@ from destinations.sync.durable import locked
 from destinations.sync.footing import Footing, footing_of
 from destinations.sync.guards import tripped
 from destinations.sync.hashes import CLASS, hashed
+from destinations.sync.identity import with_changed_identities
 from destinations.sync.ledger import Ledger
 from destinations.sync.marks import read_marks
 from destinations.sync.pace import Pace, Policy
@@ -32,7 +33,7 @@ from destinations.sync.snapshot import Snapshot, current
 from destinations.sync.suppression import Suppression, read_suppression
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
 from destinations.sync.validation import validate
-from destinations.sync.work import phases_of
+from destinations.sync.work import Ready, cleared, phases_of
 
 CANCELLED = "the run was cancelled"
 
@@ -288,13 +289,21 @@ class Run:
             )
             leavers = leavers_of(plan.absent, config, ledger.seen(), ledger.leavers())
             plan = let_go(plan, leavers, self.snapshot, config, capabilities, state)
+            plan, former = with_changed_identities(
+                *(plan, self.snapshot, config, capabilities, state),
+                *(ledger.seen(), ledger.leavers()),
+            )
+            if former is not None:
+                leavers = pl.concat([leavers, former], how="diagonal_relaxed")
             self._planned = plan, leavers
         return self._planned
 
-    def work(self, plan: Plan, leavers: pl.DataFrame) -> Iterator[Iterator[Work]]:
+    def work(
+        self, plan: Plan, leavers: pl.DataFrame, ready: Ready | None = None
+    ) -> Iterator[Iterator[Work]]:
         """The rows of the plan with their fields, phase by phase (see :func:`phases_of`)."""
         offered = self.driver.capabilities.operations
-        return phases_of(plan, leavers, self.config, self.snapshot, offered, self.marks)
+        return phases_of(plan, leavers, self.config, self.snapshot, offered, self.marks, ready)
 
     def _judge(self, plan: Plan, leavers: pl.DataFrame, tally: Tally) -> None:
         """Count the rows that break a rule of the vendor: a run would reject them."""
@@ -317,7 +326,8 @@ class Run:
                 journal.commit([events.forgets(plan.lapsed)])
             if len(plan.merged):
                 journal.commit([events.merges(plan.merged)])
-            Sender(self.driver, journal, tally, pace).run(self.work(plan, leavers))
+            ready = cleared(plan, journal, tally)
+            Sender(self.driver, journal, tally, pace).run(self.work(plan, leavers, ready))
         finally:
             journal.close()
             self.ledger.settle()

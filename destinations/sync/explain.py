@@ -42,7 +42,9 @@ class Explanation:
     """The audience's rows with that key: destination field: value (masked unless asked for)."""
     ledger: dict[str, Any] | None
     """``state``, ``present`` (whether the present content was acknowledged), ``remote_id``,
-    ``first_at``, ``last_at``, ``attempts`` and ``message``, the destination's words."""
+    ``first_at``, ``last_at``, ``attempts`` and ``message``, the destination's words; ``run`` and
+    ``request`` that was answered last; ``changed_run`` and ``changed_at``: what is held stands
+    since then."""
     run: dict[str, Any] | None
     """The run that touched the key last: its id, start, snapshot, status and accounting."""
     answers: tuple[dict[str, Any], ...]
@@ -77,7 +79,7 @@ def explain(
     verdict, why = _verdict(config, consent_column, found, known, again, deleted)
     shown = found.select(KEY, *config.mapping)
     shown = shown if show_values else masked_rows(shown)
-    run = _run_of(folder, known["last_at"]) if known else None
+    run = _run_of(folder, known) if known else None
     return Explanation(
         sync=config.name,
         key=key,
@@ -175,19 +177,26 @@ def _difference(config: SyncConfig, held: bool, same: bool) -> tuple[str, str]:
 
 
 def _told(known: dict[str, Any], rows: pl.DataFrame) -> dict[str, Any]:
-    names = ("state", "remote_id", "first_at", "last_at", "attempts", "message")
+    names = (
+        *("state", "remote_id", "first_at", "last_at", "attempts", "message"),
+        *("run", "request", "changed_run", "changed_at"),
+    )
     present = rows.height == 1 and known["hash"] == rows[HASH][0]
     return {name: known[name] for name in names} | {"present": present}
 
 
-def _run_of(folder: Path, moment: datetime) -> dict[str, Any] | None:
-    """The run that was under way at ``moment``: the last one that had started by then."""
-    started = (
+def _run_of(folder: Path, known: dict[str, Any]) -> dict[str, Any] | None:
+    """The run that touched the row last; of a row from before runs were noted, the last run that
+    had started by then. None where that run was killed: it left no report.
+    """
+    run, moment = known["run"], known["last_at"]
+    found = (
         report
         for report in reversed(kept_reports(folder))
-        if datetime.fromisoformat(report["started_at"]) <= moment
+        if report["run"] == run
+        or (run is None and datetime.fromisoformat(report["started_at"]) <= moment)
     )
-    return next(started, None)
+    return next(found, None)
 
 
 def _naming(run: dict[str, Any], key: str) -> tuple[dict[str, Any], ...]:

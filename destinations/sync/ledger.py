@@ -66,7 +66,7 @@ from destinations.sync.durable import (
     sweep,
 )
 from destinations.sync.fold import STATE, fold, stretches
-from destinations.sync.journal import Frame, Journal, frames_of, restore
+from destinations.sync.journal import ACCEPTED, Frame, Journal, frames_of, restore
 from destinations.sync.marks import clear_marks, read_marks
 from destinations.sync.remote import lease_of, remote_of
 from destinations.sync.snapshot import Snapshot, next_version
@@ -261,9 +261,11 @@ class Ledger:
             live = (delta.filter(~pl.col("gone")).select(list(STATE)) for delta in folded)
             self._move(base=self._append(f"base-{name}", live), journal=None)
             return
+        taken_out = self._taken_out(path, frames)
         part = self._append(f"delta-{name}", folded)
         deltas = (*self.head.deltas, part)
-        self._move(deltas=deltas, journal=None, **self._kept_history(ended, run))
+        self._move(deltas=deltas, journal=None, **taken_out, **self._kept_history(ended, run))
+        self._tidy()
         bound = max(COMPACT_FRACTION * self.head.base.rows, COMPACT_ROWS)
         if len(deltas) > MAX_DELTAS or sum(delta.rows for delta in deltas) > bound:
             self.compact()
@@ -331,6 +333,28 @@ class Ledger:
             moved[which] = name
         self._move(**moved)
         self._tidy()
+
+    def _taken_out(self, path: Path, frames: list[Frame]) -> dict[str, Any]:
+        """The leavers without those that the destination took out: what was sent of them last is
+        not there any more.
+        """
+        leavers = self.leavers()
+        if leavers is None or leavers.head(1).collect().is_empty():
+            return {}
+        out = pl.concat(
+            [
+                events.filter(
+                    (pl.col("event") == ACCEPTED) & (pl.col("change") == "remove")
+                ).select(KEY)
+                for events in stretches(path, frames)
+            ]
+        )
+        if out.is_empty():
+            return {}
+        left = leavers.join(out.lazy(), on=KEY, how="anti").collect(engine="streaming")
+        name = f"leavers-{self._named(self.head.last_run)}-left.parquet"
+        place(self.folder / name, left.write_parquet)
+        return {"leavers": name}
 
     def _folded(
         self,

@@ -81,6 +81,8 @@ class Plan:
     hashes: pl.LazyFrame
     merged: pl.Series = field(default_factory=lambda: pl.Series(KEY, [], dtype=pl.String))
     """Held keys that left and whose person stays under another key (see shared.py)."""
+    moved: pl.Series = field(default_factory=lambda: pl.Series(KEY, [], dtype=pl.String))
+    """Keys that are removed and then added, because their identifier changed (see identity.py)."""
 
     @property
     def wanted(self) -> int:

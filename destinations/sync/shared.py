@@ -81,10 +81,10 @@ def let_go(
     if "update" not in changes_of(config.mode):
         return plan
     unchanged = pl.col(CLASS).is_null() & pl.col("held_back").is_null()
-    return _written_again(plan, pairs.filter(unchanged)[ROW].unique(), state)
+    return written_again(plan, pairs.filter(unchanged)[ROW].unique(), state)
 
 
-def _written_again(plan: Plan, again: pl.Series, state: pl.LazyFrame) -> Plan:
+def written_again(plan: Plan, again: pl.Series, state: pl.LazyFrame) -> Plan:
     """``plan`` with unchanged rows among its updates."""
     counts = dict(plan.counts)
     counts["unchanged"] = counts.get("unchanged", 0) - len(again)
