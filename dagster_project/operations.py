@@ -15,11 +15,11 @@ from dagster_project.warehouse import manifest
 from destinations.errors import ConfigurationError, LockedError, StoreroomError
 from destinations.paths import audiences_dir, syncs_dir
 from destinations.sync import resend
-from destinations.sync.erase import Asked, erase, keep_proof, purge
+from destinations.sync.erase import Asked, erase, identifiers_of, keep_proof, purge
 from destinations.sync.operations import Assumption, Moved, forget, held_rows, move
 from destinations.sync.resend import Marked
 from destinations.sync.status import read_status
-from destinations.sync.suppression import suppress
+from destinations.sync.suppression import readmit, suppress
 
 WHAT_REMAINS = (
     "a salted hash of the key, by which no later run sends the person; this proof; and what "
@@ -136,6 +136,8 @@ def delete_person(key: str) -> dict[str, Any]:
     """
     state, syncs = syncs_dir(), load(manifest.ensure())
     suppression = suppress(state, [key], datetime.now(UTC))
+    # Also by the addresses they are known by: they may come back under another key.
+    suppress(state, [key], datetime.now(UTC), _identifiers(syncs, key))
     asked = []
     for number, sync in enumerate(syncs, start=1):
         announce("delete", sync.name, number, len(syncs))
@@ -153,6 +155,23 @@ def delete_person(key: str) -> dict[str, Any]:
             open_.append(audience)
     proof = keep_proof(state, suppression.hash_of(key), asked, purged)
     return {**proof, "complete": not open_, "remains": WHAT_REMAINS}
+
+
+def readmit_people(keys: Sequence[str], identifiers: Sequence[str]) -> list[str]:
+    """Take people off the list of the deleted; those named that stood on it."""
+    return readmit(syncs_dir(), list(keys), list(identifiers))
+
+
+def end_of(text: str) -> datetime:
+    """A moment; of a date, its last one (UTC).
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
+    moment = moment_of(text)
+    if len(text) > len("2026-01-31"):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.replace(hour=23, minute=59, second=59, microsecond=999_999, tzinfo=UTC)
 
 
 def moment_of(text: str) -> datetime:
@@ -174,6 +193,20 @@ def unsettled(proof: dict[str, Any]) -> str:
     answers: Sequence[dict[str, Any]] = proof["asked"]
     settled = ("deleted", "removed", "never_sent")
     return " ".join(f"{a['sync']}: {a['said']}" for a in answers if a["answer"] not in settled)
+
+
+def _identifiers(syncs: Sequence[Sync], key: str) -> set[str]:
+    found: set[str] = set()
+    for sync in syncs:
+        try:
+            driver = sync.driver()
+        except StoreroomError:
+            continue  # asking it says why
+        try:
+            found |= identifiers_of(sync.config, driver, audiences_dir(), syncs_dir(), key)
+        finally:
+            driver.close()
+    return found
 
 
 def _asked(sync: Sync, key: str) -> Asked:

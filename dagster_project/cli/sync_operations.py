@@ -1,17 +1,24 @@
-"""``storeroom syncs resend``, ``forget``, ``move`` and ``delete-person``: for whoever operates syncs."""
+"""What operates syncs without running them: ``resend``, ``forget``, ``move``, ``delete-person``, …"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 from cyclopts import Parameter
 
 from dagster_project import operations
 from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
 from dagster_project.cli.syncs import Json, chosen
+from destinations.driver import KEY
 from destinations.errors import ConfigurationError
+from destinations.paths import audiences_dir, syncs_dir
+from destinations.sync.history import held_on
 from destinations.sync.operations import Assumption
+from destinations.sync.reseal import reseal
+
+SHOWN = 50
 
 Flag = Annotated[bool, Parameter(negative=())]
 
@@ -156,3 +163,84 @@ def delete_person(key: str, *, yes: Flag = False, as_json: Json = False) -> Exit
         out.print(f"\nPerson {proof['person'][:16]}…: {done}.", soft_wrap=True)
         out.print(f"What remains: {proof['remains']}.", soft_wrap=True)
     return Exit.DONE if proof["complete"] else Exit.INCOMPLETE
+
+
+def encrypt() -> Exit:
+    """Encrypt everything that syncs keep, or encrypt it anew with the first key."""
+    with progress_bar(quiet=False):
+        found = reseal(audiences_dir(), syncs_dir())
+    out.print(
+        f"{found.files:,} files were encrypted with key {found.key}, {found.current:,} were already."
+    )
+    return Exit.DONE
+
+
+def readmit(
+    keys: tuple[str, ...] = (),
+    *,
+    identifier: tuple[str, ...] = (),
+    as_json: Json = False,
+) -> Exit:
+    """Let deleted people be sent again: the next runs add them where audiences hold them.
+
+    Parameters
+    ----------
+    keys
+        Their keys in the audiences (profile_id).
+    identifier
+        Identifiers by which they were deleted, such as an e-mail address.
+    as_json
+        Print one JSON object.
+    """
+    if not keys and not identifier:
+        raise ConfigurationError("Nobody is named.", "Give a key, or --identifier.")
+    found = operations.readmit_people(keys, identifier)
+    if as_json:
+        print_json([{"readmitted": found}])
+        return Exit.DONE
+    out.print(f"{len(found):,} of {len(keys) + len(identifier):,} were on the list and are off it.")
+    return Exit.DONE
+
+
+def held(
+    connection: str,
+    audience: str,
+    *,
+    on: str,
+    key: str | None = None,
+    save: Path | None = None,
+    as_json: Json = False,
+) -> Exit:
+    """Show what a destination held at a moment: keys, hashes, remote ids, and the runs that put them.
+
+    Parameters
+    ----------
+    connection
+        Name of the connection.
+    audience
+        Name of the audience; the sync may be declared no longer.
+    on
+        The moment (2026-01-31T08:00Z); a date stands for the end of that day (UTC).
+    key
+        Only this key.
+    save
+        Write everything to this Parquet file instead.
+    as_json
+        Print one JSON object a line.
+    """
+    found = held_on(syncs_dir(), connection, audience, operations.end_of(on))
+    rows = found.rows if key is None else found.rows.filter(pl.col(KEY) == key)
+    if save is not None:
+        rows.sink_parquet(save, engine="streaming")
+    else:
+        names = ("hash", "remote_id", "run", "valid_from", "valid_to")
+        shown = rows if as_json else rows.head(SHOWN)
+        listed = shown.rename({KEY: "key"}).collect(engine="streaming").to_dicts()
+        columns = {name: name for name in ("key", *names)}
+        print_rows(listed, columns, as_json=as_json)
+    if not as_json:
+        count = rows.select(pl.len()).collect(engine="streaming").item()
+        out.print(f"{connection}/{audience} held {count:,} rows at {found.at:%Y-%m-%d %H:%M} UTC.")
+        if found.interrupted:
+            out.print("A run is under way, or was killed: what it did is not in this yet.")
+    return Exit.DONE

@@ -26,6 +26,9 @@ for _name, _place, _help in (
     ("forget", "sync_operations:forget", "Drop what is known of a destination; nothing is sent."),
     ("move", "sync_operations:move", "Go on from another connection or a changed target."),
     ("delete-person", "sync_operations:delete_person", "Delete a person everywhere, with proof."),
+    ("readmit", "sync_operations:readmit", "Let a deleted person be sent again."),
+    ("held", "sync_operations:held", "Show what a destination held at a moment."),
+    ("encrypt", "sync_operations:encrypt", "Encrypt what syncs keep, or rotate the key."),
 ):
     app.command(f"dagster_project.cli.{_place}", name=_name, help=_help)
 

@@ -22,7 +22,7 @@ from destinations.sync.durable import locked
 from destinations.sync.footing import Footing, footing_of
 from destinations.sync.guards import tripped
 from destinations.sync.hashes import CLASS, hashed
-from destinations.sync.identity import with_changed_identities
+from destinations.sync.identity import identifier_columns, with_changed_identities
 from destinations.sync.ledger import Ledger
 from destinations.sync.marks import read_marks
 from destinations.sync.pace import Pace, Policy
@@ -281,7 +281,10 @@ class Run:
             state = ledger.state()
             plan = make_plan(
                 self.snapshot,
-                hashed(self.snapshot, config, self.consent_column, self.suppression, ledger.folder),
+                hashed(
+                    *(self.snapshot, config, self.consent_column, self.suppression),
+                    *(ledger.folder, identifier_columns(config, capabilities)),
+                ),
                 state,
                 config.mode,
                 hold_doubts=self._holds_doubts(capabilities),

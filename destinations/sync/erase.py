@@ -25,7 +25,8 @@ from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import Target, locked, names, place, scan
 from destinations.sync.engine import Run, opened
 from destinations.sync.hashes import PATTERN
-from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.identity import identifier_columns
+from destinations.sync.ledger import HEAD, Ledger, read_head
 from destinations.sync.lines import append
 from destinations.sync.marks import MARKS, read_marks
 from destinations.sync.pace import Pace
@@ -87,6 +88,28 @@ def erase(
             said = f"The destination offers neither delete nor remove (it offers {offered})."
             return Asked(config.name, "not_asked", said, _stamp())
         return _ask(run, operation, there)
+
+
+def identifiers_of(
+    config: SyncConfig, driver: Driver, audiences: Path, state: Path, key: str
+) -> set[str]:
+    """By which identifiers the destination of a sync knows a person, now or by what was sent last.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    columns = identifier_columns(config, driver.capabilities)
+    snapshot = current(audiences, config.audience)
+    if not columns or snapshot is None:
+        return set()
+    folder = state / config.connection / config.audience
+    ledger, keys = Ledger(folder, read_head(folder)), pl.Series(KEY, [key])
+    found = [
+        leavers_of(keys, config, snapshot.scan(), None),
+        leavers_of(keys, config, ledger.seen(), ledger.leavers()),
+    ]
+    values = {str(value) for rows in found for value in rows.select(columns).row(0) if value}
+    return {value for value in values if value.strip()}
 
 
 def _operation(driver: Driver) -> Operation | None:

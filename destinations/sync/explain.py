@@ -76,6 +76,17 @@ def explain(
     again = marks is not None and bool((marks[KEY] == key).any())
     suppression = read_suppression(state)
     deleted = suppression.deleted.get(suppression.hash_of(key))
+    if deleted is None and suppression.identifiers:
+        values = (
+            found.select(config.mapping).cast(pl.String, strict=False).row(0)
+            if found.height
+            else ()
+        )
+        named = (suppression.hash_of_identifier(value) for value in values if value)
+        whose = next(
+            (suppression.identifiers[one] for one in named if one in suppression.identifiers), ""
+        )
+        deleted = suppression.deleted.get(whose)
     verdict, why = _verdict(config, consent_column, found, known, again, deleted)
     shown = found.select(KEY, *config.mapping)
     shown = shown if show_values else masked_rows(shown)

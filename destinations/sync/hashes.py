@@ -24,7 +24,7 @@ from destinations.sync.content import with_hash
 from destinations.sync.durable import opened, place
 from destinations.sync.fields import mapped
 from destinations.sync.snapshot import ROWS_PER_GROUP, Snapshot
-from destinations.sync.suppression import SUPPRESSED, Suppression
+from destinations.sync.suppression import IDENTIFIER, SUPPRESSED, Suppression, comparable
 
 CLASS = "_class"
 PATTERN = "hashes-*"
@@ -36,6 +36,7 @@ def hashed(
     consent_column: str | None,
     suppression: Suppression,
     folder: Path,
+    identifiers: list[str],
 ) -> pl.LazyFrame:
     """``_key``, ``_hash``, ``_class`` String of every row, sorted by key (nulls first).
 
@@ -44,17 +45,21 @@ def hashed(
 
     Args:
         folder: where the hashes are kept; those of other rows or declarations are deleted.
+        identifiers: columns by which the destination knows who is meant.
 
     Raises:
         StoreroomError: the snapshot is not in the order in which audiences are published.
     """
-    declared = f"{config.fingerprint(consent_column)}/{suppression.fingerprint()}"
+    identifiers = identifiers if suppression.identifiers else []
+    declared = (
+        "/".join(identifiers) + f"{config.fingerprint(consent_column)}/{suppression.fingerprint()}"
+    )
     named = hashlib.sha256(f"{snapshot.digest}/{declared}".encode()).hexdigest()[:32]
     path = folder / f"hashes-{named}.parquet"
     if not path.exists():
         for other in folder.glob(PATTERN):
             other.unlink(missing_ok=True)
-        rows = _rows(snapshot, config, consent_column, suppression)
+        rows = _rows(snapshot, config, consent_column, suppression, identifiers)
         place(
             path,
             lambda temporary: rows.sink_parquet(
@@ -71,7 +76,11 @@ def hashed(
 
 
 def _rows(
-    snapshot: Snapshot, config: SyncConfig, consent_column: str | None, suppression: Suppression
+    snapshot: Snapshot,
+    config: SyncConfig,
+    consent_column: str | None,
+    suppression: Suppression,
+    identifiers: list[str],
 ) -> pl.LazyFrame:
     scan = snapshot.scan()
     wanted = pl.sql_expr(config.where) if config.where is not None else pl.lit(True)
@@ -84,13 +93,19 @@ def _rows(
         .then(pl.lit("withheld"))
         .otherwise(pl.lit(None, dtype=pl.String))
         .alias(CLASS),
+        *(
+            comparable(pl.col(column)).alias(f"{IDENTIFIER}{number}")
+            for number, column in enumerate(identifiers)
+        ),
         *mapped(config, "add", scan.collect_schema()),
     )
     types = {name: dtype for name, dtype in rows.collect_schema().items() if name in config.mapping}
-    found = with_hash(rows, types, HASH).select(KEY, HASH, CLASS)
-    if suppression.deleted:
+    found = with_hash(rows, types, HASH).select(KEY, HASH, CLASS, pl.col(f"^{IDENTIFIER}.*$"))
+    if suppression.deleted or suppression.identifiers:
         deleted = pl.when(SUPPRESSED).then(pl.lit("deleted")).otherwise(pl.col(CLASS))
-        found = suppression.marked(found).with_columns(deleted.alias(CLASS)).drop(SUPPRESSED)
+        found = (
+            suppression.marked(found).with_columns(deleted.alias(CLASS)).select(KEY, HASH, CLASS)
+        )
     same = pl.col(KEY) == pl.col(KEY).shift(1)
     twice = (same | (pl.col(KEY) == pl.col(KEY).shift(-1))).fill_null(False)
     return found.with_columns(

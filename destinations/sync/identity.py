@@ -23,24 +23,23 @@ from destinations.sync.hashes import CLASS
 from destinations.sync.plan import CLASSES, ROW, Plan
 from destinations.sync.shared import written_again
 from destinations.sync.snapshot import Snapshot
+from destinations.sync.suppression import comparable
 from destinations.sync.validation import changes_of, operation_for
 
 NOT_CLEARED = "its record under the old identifier has not been taken out yet"
 _SENT = ["add", "update"]
 
 
-def identity_columns(config: SyncConfig, capabilities: Capabilities) -> list[str]:
-    """Audience columns by whose values the destination knows who is meant; empty where the key
-    is among them, for then they never change, and where it says nothing of its identifiers.
-    """
+def identifier_columns(config: SyncConfig, capabilities: Capabilities) -> list[str]:
+    """Audience columns by whose values the destination knows who is meant."""
     mapped = config.columns
-    columns = sorted({mapped[field] for field in capabilities.identifiers if field in mapped})
+    return sorted({mapped[field] for field in capabilities.identifiers if field in mapped})
+
+
+def identity_columns(config: SyncConfig, capabilities: Capabilities) -> list[str]:
+    """:func:`identifier_columns`; none where the key is among them, for then they never change."""
+    columns = identifier_columns(config, capabilities)
     return [] if config.key in columns else columns
-
-
-def normalised(column: str) -> pl.Expr:
-    """Equal for two spellings of one identifier (String)."""
-    return pl.col(column).cast(pl.String).str.strip_chars().str.to_lowercase()
 
 
 def with_changed_identities(
@@ -75,7 +74,7 @@ def with_changed_identities(
     before = leavers_of(held[KEY], config, seen, leavers)
     names = [f"_now{number}" for number in range(len(columns))]
     now = snapshot.scan().with_row_index(ROW)
-    now = now.select(ROW, *(normalised(c).alias(n) for c, n in zip(columns, names, strict=True)))
+    now = now.select(ROW, *(_comparable(c).alias(n) for c, n in zip(columns, names, strict=True)))
     found = before.join(held, on=KEY, how="inner").join(
         now.join(held.lazy().select(ROW), on=ROW, how="semi").collect(engine="streaming"),
         on=ROW,
@@ -83,11 +82,15 @@ def with_changed_identities(
     )
     pairs = list(zip(columns, names, strict=True))
     known = pl.any_horizontal(pl.col(column).is_not_null() for column in columns)
-    other = pl.any_horizontal(normalised(c).ne_missing(pl.col(n)) for c, n in pairs)
+    other = pl.any_horizontal(_comparable(c).ne_missing(pl.col(n)) for c, n in pairs)
     found = found.filter(known & other)
     if found.is_empty():
         return plan, None
     return _taken_out(plan, found, now, pairs, config, state), found.select(before.columns)
+
+
+def _comparable(column: str) -> pl.Expr:
+    return comparable(pl.col(column))
 
 
 def _held(plan: Plan, state: pl.LazyFrame) -> pl.DataFrame:
@@ -122,7 +125,7 @@ def _taken_out(
 ) -> Plan:
     sent = found.filter(pl.col(CLASS).cast(pl.String).is_in(_SENT))
     old = sent.select(
-        KEY, pl.col(ROW).alias("_own"), *(normalised(column).alias(n) for column, n in pairs)
+        KEY, pl.col(ROW).alias("_own"), *(_comparable(column).alias(n) for column, n in pairs)
     )
     gone = plan.rest.lazy().filter(pl.col(CLASS) != "in_doubt").select(ROW)
     staying = now.join(gone, on=ROW, how="anti")

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from destinations.errors import ConfigurationError
 from destinations.sync.durable import Target, kept, locked, names, opened, place
+from destinations.sync.hashes import PATTERN
 from destinations.sync.ledger import HEAD, Ledger
 from destinations.sync.marks import MARKS, read_marks
 from destinations.sync.report import reseal_reports
@@ -55,6 +56,8 @@ def reseal(audiences: Path, state: Path) -> Resealed:
 
 def _reseal_sync(folder: Path) -> tuple[int, int]:
     ledger = Ledger.open(folder)
+    for cache in folder.glob(PATTERN):
+        cache.unlink(missing_ok=True)
     fresh: dict[str, str] = {}
     standing = sorted(ledger.head.files)
     for name in standing:

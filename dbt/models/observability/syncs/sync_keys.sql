@@ -4,7 +4,8 @@
 {%- set columns = {
     '_key': 'varchar', 'state': 'varchar', 'hash': 'varchar', 'remote_id': 'varchar', 'maybe': 'boolean',
     'refused': 'varchar', 'message': 'varchar', 'attempts': 'integer',
-    'first_at': 'timestamp with time zone', 'last_at': 'timestamp with time zone'
+    'first_at': 'timestamp with time zone', 'last_at': 'timestamp with time zone', 'run': 'varchar',
+    'request': 'integer', 'changed_at': 'timestamp with time zone', 'changed_run': 'varchar'
 } %}
 {%- set delta_columns = dict(columns, gone='boolean') %}
 
@@ -90,7 +91,12 @@ final as (
         attempts,
         remote_id,
         {{ utc('first_at') }} as first_at,
-        {{ utc('last_at') }} as last_at
+        {{ utc('last_at') }} as last_at,
+        run as last_run,
+        request as last_request,
+        {{ utc('changed_at') }} as changed_at,
+        changed_run,
+        hash
     from live
 
 )
