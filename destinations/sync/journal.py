@@ -128,7 +128,9 @@ def accepted(
 ) -> Entry:
     """One answer that accepts every row."""
     remote_ids: list[str | None] | None = None if remote_id is None else [remote_id]
-    return Entry(keys, [ACCEPTED] * len(keys), change, hashes=hashes, remote_ids=remote_ids, request=request)
+    return Entry(
+        keys, [ACCEPTED] * len(keys), change, hashes=hashes, remote_ids=remote_ids, request=request
+    )
 
 
 def _payload_of(entries: list[Entry]) -> bytes:
