@@ -119,7 +119,10 @@ def _typed(found: Value, wanted: str) -> pl.Expr:
     if wanted in ("number", "integer"):
         number = found.expr if dtype.is_numeric() else found.expr.cast(pl.Float64, strict=False)
         if wanted == "integer" and not dtype.is_integer():
-            return pl.when(number == number.floor()).then(number.cast(pl.Int64, strict=False))
+            whole = pl.when(number == number.floor()).then(number.cast(pl.Int64, strict=False))
+            digits = found.expr.cast(pl.Int64, strict=False)
+            # Text of many digits is more exact than the nearest float.
+            return pl.coalesce(digits, whole) if dtype == pl.String else whole
         return number
     return found.expr
 

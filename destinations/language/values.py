@@ -227,7 +227,7 @@ def _applied(function: Function, found: Value) -> Value:
         case "number":
             return Value(_number(found), dtype if dtype.is_numeric() else pl.Float64())
         case "integer":
-            return Value(_number(found).cast(pl.Int64, strict=False), pl.Int64())
+            return Value(integer(found), pl.Int64())
         case "epoch" | "epoch_ms":
             unit: Any = "s" if function.name == "epoch" else "ms"
             return Value(_time(found).dt.epoch(unit), pl.Int64())
@@ -278,6 +278,14 @@ def _number(found: Value) -> pl.Expr:
     if found.dtype.is_numeric():
         return found.expr
     return found.expr.cast(pl.Float64, strict=False)
+
+
+def integer(found: Value) -> pl.Expr:
+    """A whole number, also from text; an id beyond 2**53 keeps all its digits."""
+    number = _number(found).cast(pl.Int64, strict=False)
+    if found.dtype == pl.String:
+        return pl.coalesce(found.expr.cast(pl.Int64, strict=False), number)
+    return number
 
 
 def truth_value(found: Value) -> pl.Expr:

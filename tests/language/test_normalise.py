@@ -147,6 +147,7 @@ def test_digests_pass_and_everything_else_is_hashed(algorithm):
         ("string", [True, None], ["true", None]),
         ("number", ["1.5", "x", None], [1.5, None, None]),
         ("integer", ["3", "3.5", None], [3, None, None]),
+        ("integer", ["358401234567890123", "3.0"], [358401234567890123, 3]),
         ("integer", [3.0, 3.5, None], [3, None, None]),
         ("boolean", ["Yes", "0", "perhaps", None], [True, False, None, None]),
         ("boolean", [1, 0, None], [True, False, None]),

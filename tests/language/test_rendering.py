@@ -236,6 +236,7 @@ def test_functions():
             "seen": [dt.datetime(2026, 1, 31, 8, 30, tzinfo=dt.UTC)],
             "vip": [True],
             "plan": [None],
+            "order": ["358401234567890123"],
         },
         schema_overrides={"plan": pl.String},
     )
@@ -260,9 +261,10 @@ def test_functions():
         "y1": "{vip|yes_no:1,0}",
         "j": "{fields|json}",
         "i": "{settings.list|integer}",
+        "id": "{order|integer}",
     }
     (rendered,) = compiled(body).requests(
-        rows.select(KEY, "email", "note", "count", "seen", "vip", "plan")
+        rows.select(KEY, "email", "note", "count", "seen", "vip", "plan", "order")
     )
     found = json.loads(rendered.request.body)
     inner = json.loads(found.pop("j"))
@@ -279,6 +281,7 @@ def test_functions():
         "url": "%20Ann%20",
         "s": "3",
         "n": 3,
+        "id": 358401234567890123,
         "e": 1769848200,
         "ms": 1769848200000,
         "d": "2026-01-31",
