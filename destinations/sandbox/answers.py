@@ -67,6 +67,8 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
                 found = place(found, path, _matched(text, verdicts[0]))
             found = place(body, answer.at, [found])
         body = found
+    elif answer.at and not verdicts:
+        body = place(body, answer.at, [])
     status = 207 if refused and 207 in answer.status else answer.status[0]
     return status, None if status == 204 else body
 
@@ -101,7 +103,7 @@ def failure(
     route: Route | None,
     text: str,
     status: int,
-    means: Literal["reject", "auth", "retry", "accept"] | None = None,
+    means: Literal["reject", "auth", "retry", "accept", "gone"] | None = None,
     *,
     exactly: bool = False,
 ) -> tuple[int, Any]:

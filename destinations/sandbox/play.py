@@ -25,6 +25,7 @@ from destinations.sandbox.bodies import BodyError, parsed, unpacked
 from destinations.sandbox.faults import Fault, Faults
 from destinations.sandbox.inversion import Reading, Row
 from destinations.sandbox.jobs import Jobs, encoded, job_answer
+from destinations.sandbox.logins import Tokens
 from destinations.sandbox.members import Book, absent, apply, refusal, whole
 from destinations.sandbox.reading import read_route, rows_of
 from destinations.sandbox.routes import (
@@ -36,6 +37,7 @@ from destinations.sandbox.routes import (
 )
 from destinations.sandbox.storage import Store, Transaction
 
+FIRST_AUDIENCE = 5001
 _WRITING = (Effect.JOIN, Effect.WRITE, Effect.TRACK)
 
 
@@ -90,6 +92,8 @@ class Player:
             if (groups := _secret_groups(spec, route))
         ]
         self._jobs = Jobs()
+        self._tokens = Tokens(spec)
+        self._audiences: dict[str, str] = {}
         self._book = Book.of(spec, digest_placeholders(self._routes))
 
     def play(self, request: Request) -> Reply:
@@ -121,13 +125,15 @@ class Player:
         """
         spec = self.spec
         query = dict(parse_qsl(request.query, keep_blank_values=True))
-        problem = (
-            "no login belongs into a request to an upload URL"
-            if request.path.startswith(UPLOADS) and "authorization" in request.headers
-            else None
-            if request.path.startswith(UPLOADS)
-            else checks.login_problem(spec, request.headers, query, request.body, self.known)
-        )
+        asked = self._tokens.answer(request.method, request.path, request.headers, request.body)
+        if asked is not None:
+            raise _Refused(*asked)
+        if request.path.startswith(UPLOADS):
+            carried = "authorization" in request.headers
+            problem = "no login belongs into a request to an upload URL" if carried else None
+        else:
+            problem = checks.login_problem(spec, request.headers, query, request.body, self.known)
+            problem = problem or self._tokens.problem(request.headers)
         if problem:
             raise _Refused(*failure(spec, None, problem, 401, "auth"))
         at_path = [
@@ -208,7 +214,7 @@ class Player:
         origin: str,
     ) -> tuple[int, Any, list[Verdict]]:
         if route.effect is Effect.NONE:
-            return *success(route, []), []
+            return *success(route, self._audience_asked(route, reading)), []
         opened = self._jobs.opened(reading.job) if route.of_job else None
         if route.of_job and opened is None:
             raise _Refused(*failure(self.spec, route, "No such job", 404))
@@ -228,7 +234,9 @@ class Player:
         if words is not None:
             missing = words.startswith("No contact with") and len(rows) == 1
             if missing:
-                raise _Refused(*failure(self.spec, route, words, 404))
+                stale = any(rule.means == "gone" for rule in route.errors)
+                means = "gone" if stale and rows[0].remote_id is not None else None
+                raise _Refused(*failure(self.spec, route, words, 404, means))  # type: ignore[arg-type]
             raise _Refused(*failure(self.spec, route, words, 400, "reject"))
         verdicts = apply(self._book, change, route, rows, refusals, reading.shared)
         if opened is not None:
@@ -239,6 +247,22 @@ class Player:
         if forced and any(verdict.refusal is not None for verdict in verdicts):
             status = forced
         return status, body, verdicts
+
+    def _audience_asked(self, route: Route, reading: Reading) -> list[Verdict]:
+        """An audience by its name: one that was created here, or is now; none for other requests."""
+        declared = self.spec.audience
+        if declared is None or route.step not in (declared.find, declared.create):
+            return []
+        name = str(reading.shared.get("meta.audience", ""))
+        if route.step is declared.create:
+            self._audiences.setdefault(name, str(FIRST_AUDIENCE + len(self._audiences)))
+        # Where the request does not name it the one created last is meant.
+        names = [name] if name else list(self._audiences)[-1:]
+        return [
+            Verdict(None, {"meta.audience": one}, self._audiences[one])
+            for one in names
+            if one in self._audiences
+        ]
 
     def _refusal(
         self, change: Transaction, route: Route, row: Row, faults: list[Fault]

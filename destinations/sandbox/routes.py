@@ -112,8 +112,12 @@ def routes(spec: Spec) -> list[Route]:
             last = all((one.unless or "").startswith(f"{step.name}.") for one in later)
             effect = _effect(spec, operation, step, last=last, only=len(steps) == 1)
             found.append(_route(spec, operation, effect, step, declared, targets))
-    if spec.check is not None:
-        found.append(_route(spec, None, Effect.NONE, spec.check, None, ()))
+    audience = (spec.audience.find, spec.audience.create) if spec.audience else ()
+    found += [
+        _route(spec, None, Effect.NONE, without_rows, None, ())
+        for without_rows in (spec.check, *audience)
+        if without_rows is not None
+    ]
     return sorted(found, key=lambda route: _ORDER.index(route.effect))
 
 
@@ -159,6 +163,11 @@ def _upload_path(operation: Operation, position: int) -> str:
 def names_refusals(answer: Answer) -> bool:
     """Whether an answer can say that some of a request's rows were refused."""
     return answer.rejected is not None or bool(answer.count or answer.refused_count)
+
+
+def path_of(spec: Spec, path: str) -> re.Pattern[str]:
+    """A path of the spec, with or without the base URL's own."""
+    return _path_pattern(_base_path(spec), path)[0]
 
 
 def digest_placeholders(found: list[Route]) -> list[Placeholder]:
