@@ -150,7 +150,7 @@ def test_every_key_and_mode_is_documented() -> None:
 
 
 def test_every_function_and_fault_is_documented() -> None:
-    language = (DOCS / "destinations.md").read_text(encoding="utf-8")
+    language = (DOCS / "destination_language.md").read_text(encoding="utf-8")
     assert set(FUNCTIONS) <= set(re.findall(r"`(\w+)`", language))
     sandbox = set(re.findall(r"`(\w+)`", (DOCS / "sandbox.md").read_text(encoding="utf-8")))
     assert set(Fault.model_fields) - {"kind", "status"} <= sandbox
