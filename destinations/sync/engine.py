@@ -129,7 +129,7 @@ def opened(
     # Also when it was valid as declared: the audience's columns may have changed since.
     validate(config, snapshot.columns, driver.capabilities, consent)
     folder = sync_folder_of(state, config.connection, config.audience)
-    with locked(folder, f"Sync '{config.name}'"), _writing(folder):
+    with _writing(folder), locked(folder, f"Sync '{config.name}'"):
         ledger = Ledger.open(folder)
         run = Run(
             config,

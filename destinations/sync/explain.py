@@ -78,7 +78,7 @@ def explain(
     deleted = suppression.deleted.get(suppression.hash_of(key))
     if deleted is None and suppression.identifiers:
         values = (
-            found.select(config.mapping).cast(pl.String, strict=False).row(0)
+            found.select(list(config.mapping)).cast(pl.String, strict=False).row(0)
             if found.height
             else ()
         )

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from destinations.driver import HASH, KEY, Delivery, Operation, Outcome, Status, results_for
+from destinations.sync.erase import identifiers_of
 from destinations.sync.explain import explain
+from destinations.sync.suppression import readmit, suppress
 
 SCHEMA = {"id": pl.String, "email": pl.String, "v": pl.Int64}
 
@@ -167,3 +169,28 @@ def unique(people: dict[str, tuple[str, int]]) -> dict[str, tuple[str, int]]:
     """No two people of an audience with one address: what stands there then nobody can say."""
     by_address = {email: key for key, (email, _) in people.items()}
     return {key: one for key, one in people.items() if by_address[one[0]] == key}
+
+
+def test_a_deleted_person_under_another_key_stays_out_until_readmitted(bench, by_email) -> None:
+    bench.driver = by_email()
+    state = bench.folder / "syncs"
+    publish(bench, {"a": ("a@x", 1), "b": ("b@x", 2)})
+    run(bench)
+    found = identifiers_of(
+        bench.config(mapping={"email": "email", "v": "v"}),
+        *(bench.driver, bench.folder / "audiences", state, "a"),
+    )
+    assert found == {"a@x"}
+    suppress(state, ["a"], bench.now, found)
+    publish(bench, {"z": (" A@x", 1), "b": ("b@x", 2)})
+    report = run(bench)
+    assert (report.withheld, report.unchanged) == (1, 1)
+    assert bench.driver.members == {"b@x": 2}
+    config = bench.config(mapping={"email": "email", "v": "v"})
+    told = explain(config, None, bench.folder / "audiences", state, "z")
+    assert told.verdict == "deleted"
+    assert b"a@x" not in (state / "suppressed.json").read_bytes()
+    assert readmit(state, ["nobody"], ["other@x"]) == []
+    assert readmit(state, ["a"]) == ["a"]
+    assert run(bench).added == 1
+    assert set(bench.driver.members) == {"a@x", "b@x"}
