@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from destinations.catalog_index import FORMAT, INDEX, index_of
+from destinations.pages import catalog_page, language_page, schema_text
 from destinations.registry import CATALOG
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,9 @@ def index_text(folder: Path) -> str:
 
 FILES: dict[Path, Callable[[], str]] = {
     CATALOG / INDEX: lambda: index_text(CATALOG),
+    ROOT / "docs" / "catalog.md": catalog_page,
+    ROOT / "docs" / "destination_reference.md": language_page,
+    ROOT / "docs" / "destination.schema.json": schema_text,
 }
 """File -> what makes its text."""
 

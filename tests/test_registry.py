@@ -201,10 +201,10 @@ def test_a_listing_parses_a_plugins_specs_once_and_an_edited_one_again(plugin, m
     before = len(registry.list_destinations())
     assert len(parsed) == 30
     path = registry.summary_of("d7").path
-    path.write_text(path.read_text().replace("name: HubSpot CRM", "name: Seven"))
+    path.write_text(path.read_text().replace("name: HubSpot CRM", "name: Number 7"))
     assert len(registry.list_destinations()) == before
     assert len(parsed) == 31
-    assert [row.id for row in registry.search("seven")] == ["d7"]
+    assert [row.id for row in registry.search("number 7")] == ["d7"]
 
 
 def test_a_plugin_may_ship_its_index(plugin, monkeypatch, tmp_path):

@@ -20,17 +20,18 @@ app = cyclopts.App(
     version_flags=["--version"],
     suppress_keyboard_interrupt=False,
 )
+_MODULES = {"destinations": "destination_authoring"}  # which adds its commands to destinations'
 # Named, not imported: a listing must not wait for Dagster to load.
 for _name, _help in {
     "demo": "Run a shop's two days, from raw events to several destinations.",
     "ingest": "Load new landing files; --replay tries rejected rows again.",
     "run": "Ingest, build the warehouse and run the syncs, as the schedules do.",
     "syncs": "List, plan, run and look at syncs.",
-    "destinations": "List, show, preview and check destinations.",
+    "destinations": "List, show, preview, check and write destinations.",
     "sandbox": "Play every destination locally.",
     "doctor": "Find missing settings, locks and versions, and say what to do.",
 }.items():
-    app.command(f"dagster_project.cli.{_name}:app", name=_name, help=_help)
+    app.command(f"dagster_project.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
 
 
 def main() -> None:

@@ -138,6 +138,8 @@ class Spec(Part):
     ]
     docs: str
     """The vendor's page on this API."""
+    language: Literal[1] = 1
+    """Version of the language that the spec is written in; one that is not known is refused."""
     notes: str = ""
     deprecated: Deprecation | None = None
     extends: str | None = None
