@@ -8,11 +8,14 @@ says what is no longer so. A cache that cannot be read or written costs time onl
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +31,7 @@ LEVELS = ("documented", "schema-checked", "vendor-verified")
 _EXTENDS = re.compile(rb"^extends:[ \t]*['\"]?([A-Za-z0-9_]+)", re.MULTILINE)
 
 Head = dict[str, Any]
+Stamps = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,43 @@ class Summary:
         }
 
 
-def summaries_in(folder: Path, origin: str, version: str) -> Iterator[Summary]:
+def stamps_of(*paths: str | Path, depth: int = 0) -> Stamps:
+    """Path, time of change and size of files: equal as long as nobody wrote to one.
+
+    Args:
+        depth: how deep to look into folders.
+    """
+    stamps = []
+    for path in paths:
+        with suppress(OSError):
+            found = os.stat(path)  # noqa: PTH116 - asked of every file of the catalog, often
+            stamps.append((str(path), found.st_mtime_ns, found.st_size))
+            if depth and stat.S_ISDIR(found.st_mode):
+                inside = [entry.path for entry in os.scandir(path)]
+                stamps.extend(stamps_of(*inside, depth=depth - 1))
+    return tuple(stamps)
+
+
+def summaries_in(folder: Path, origin: str, version: str) -> tuple[Summary, ...]:
     """The specs of a folder, ``<category>/<id>.yaml``, or of a flat one.
 
     Raises:
         ConfigurationError: a file that says neither id nor name is no spec.
     """
+    return _summaries(folder, origin, version, stamps_of(folder, depth=2))
+
+
+@functools.lru_cache(maxsize=16)
+def _summaries(
+    folder: Path,
+    origin: str,
+    version: str,
+    stamps: Stamps,  # noqa: ARG001 - a folder in which something changed is read again
+) -> tuple[Summary, ...]:
+    return tuple(_read_summaries(folder, origin, version))
+
+
+def _read_summaries(folder: Path, origin: str, version: str) -> Iterator[Summary]:
     evidence = _read(folder / EVIDENCE).get("specs", {})
     for path, digest, head in _heads(folder):
         yield Summary(

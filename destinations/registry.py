@@ -12,18 +12,20 @@ YAML cannot say stands in modules of that package, named by ``adapter:``.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from destinations.catalog_index import LEVELS, Summary, summaries_in
+from destinations.catalog_index import LEVELS, Stamps, Summary, stamps_of, summaries_in
 from destinations.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from destinations.language.spec import Spec
 
 ENTRY_POINTS = "storeroom.destinations"
+FAMILIES = "_families"
 CATALOG = Path(__file__).parent / "catalog"
 _TUNING = re.compile(r"^(batch_(rows|bytes)|timeout_seconds|format|gzip|.*version)$")
 """Settings that say how rows travel, not where to."""
@@ -134,14 +137,30 @@ def load_spec(destination: str) -> Spec:
     Raises:
         ConfigurationError: there is none of that id, or its file cannot be used.
     """
+    path = summary_of(destination).path
+    families = (path.parent / FAMILIES, path.parents[1] / FAMILIES)
+    return _loaded(path, stamps_of(path, *families, depth=1))
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(path: Path, stamps: Stamps) -> Spec:  # noqa: ARG001 - a file that changed is read again
     from destinations.language.loader import load_spec_file
 
-    return load_spec_file(summary_of(destination).path)
+    return load_spec_file(path)
 
 
 def origins() -> Iterator[Origin]:
     """The catalog of this package, then every plugin's folder; no plugin's code is run."""
     yield Origin(CATALOG)
+    yield from _plugins(stamps_of(*(entry or "." for entry in sys.path)))
+
+
+@functools.lru_cache(maxsize=1)
+def _plugins(stamps: Stamps) -> tuple[Origin, ...]:  # noqa: ARG001 - looked for again after an install
+    return tuple(_find_plugins())
+
+
+def _find_plugins() -> Iterator[Origin]:
     for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
         name = entry.dist.name if entry.dist else entry.name
         try:
