@@ -23,7 +23,7 @@ from typing import Any
 
 from destinations.errors import ConfigurationError
 
-FORMAT = 4
+FORMAT = 5
 INDEX = "index.json"
 EVIDENCE = "evidence.json"
 LEVELS = ("documented", "schema-checked", "vendor-verified")
@@ -46,6 +46,8 @@ class Summary:
     operations: tuple[str, ...]
     batch_size: int
     per_row_results: bool
+    by_requests: bool
+    """Whether it is spoken to by HTTP requests; if not, code speaks its protocol."""
     deprecated: str
     """The day on which the vendor takes the API away (2027-01-31), or empty."""
     evidence: str
@@ -213,6 +215,7 @@ def _head(path: Path, text: bytes) -> Head:
         "kind": str(document.get("kind", "")),
         "docs": str(document.get("docs", "")),
         "deprecated": str(deprecated.get("date", "")) if isinstance(deprecated, dict) else "",
+        "by_requests": not document.get("adapter"),
         "operations": [str(name) for name in names],
         "batch_size": max(
             [_number(part["batch"].get("rows")) for part in batches]

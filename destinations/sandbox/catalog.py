@@ -11,12 +11,10 @@ from destinations.sandbox.faults import Faults
 from destinations.sandbox.play import Player
 from destinations.sandbox.storage import Store
 
-HTTP_KINDS = ("http_api", "webhook")
-
 
 def http_destinations() -> frozenset[str]:
     """Ids of the destinations that are spoken to by HTTP requests."""
-    return frozenset(one.id for one in list_destinations() if one.kind in HTTP_KINDS)
+    return frozenset(one.id for one in list_destinations() if one.by_requests)
 
 
 class Catalog:

@@ -98,8 +98,8 @@ def login_problem(
 
 
 def form_problem(route: Route, headers: Mapping[str, str]) -> str | None:
-    """Whether the content type is the one of the step's encoding."""
-    if route.body is None:
+    """Whether the content type is the one of the step's encoding, unless the spec names another."""
+    if route.body is None or "content-type" in map(str.lower, route.headers):
         return None
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
     wanted = CONTENT_TYPES[route.step.encoding]

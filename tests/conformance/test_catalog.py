@@ -30,6 +30,11 @@ UNPLAYED = {
     "sendgrid_marketing": "the sandbox runs no jobs",
     "devrev": "a list in a body that a member is part of",
     "salesflare": "a list in a body that a member is part of",
+    "meilisearch": "the sandbox runs no jobs",
+    "questdb": "an answer counts what it took and what it refused in one",
+    "supabase": "a value that stands behind a word in a query (eq.7) names nobody",
+    "timeplus": "rows without any identifier are nobody's",
+    "the_trade_desk": "a removal is an addition with a lifetime of nothing",
     "woopra": "a member is a property of one request with the person's other fields",
 }
 """Destinations of which the sandbox cannot play everything, and what."""
