@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from destinations.language.marks import Marked, MarkedError, read
+if TYPE_CHECKING:
+    from destinations.language.marks import Marked
 
 FOLDER = "_families"
 BY_NAME = ("settings", "fields", "operations", "headers")
@@ -38,6 +39,8 @@ def load_family(path: Path) -> Marked:
     Raises:
         FamilyError: there is no such file, or none that a spec could extend.
     """
+    from destinations.language.marks import MarkedError, read  # a listing needs no YAML
+
     try:
         marked = read(path.read_text(encoding="utf-8"))
     except OSError:

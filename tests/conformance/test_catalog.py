@@ -14,6 +14,7 @@ IDS = [row.id for row in list_destinations()]
 
 UNPLAYED = {
     "affinity": "the list entry that a removal looks up is no member of the sandbox",
+    "amazon_eventbridge": "rows without any identifier are nobody's",
     "attio": "one answer gives two ids, of the record and of its list entry",
     "braze": "a batch's tracked object is the audience, beside an attribute of the same request",
     "campaign_monitor": "an error that means that somebody is there is any 400 to the sandbox",
