@@ -7,24 +7,21 @@ promises, leaves its rows in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import orjson
 import polars as pl
 
-from destinations.driver import KEY, REMOTE_ID, RESULT_SCHEMA, Alike, Status
-from destinations.http.documents import MISSING, document_of, found, listed
+from destinations.driver import KEY, RESULT_SCHEMA, Alike, Status
+from destinations.http.documents import MISSING, document_of, found, holds, listed, text_in, text_of
+from destinations.http.naming import elements_of, identifier_of, shortened, words_of
 from destinations.http.session import Response
 from destinations.language.compile import Sought
-from destinations.language.replies import Answer, ErrorRule, NamedRows
+from destinations.language.replies import HEADER, Answer, ErrorRule
 from destinations.language.spec import Spec
 from destinations.language.steps import Step
-
-MOST_WORDS = 500
-"""Characters of a vendor's message that are kept."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def judge(
     words = _words(spec, step, response, document)
     rule = _rule((*step.errors, *spec.errors), response.status, document)
     if rule is not None:
-        return _ruled(rule, document, rows, words)
+        return _ruled(rule, document, response.headers, rows, words)
     if response.status not in answer.status:
         verdict = _by_status(response.status, rows, words, idempotent)
         return _unknown(verdict, rows, words) if step.until else verdict
@@ -88,13 +85,13 @@ def judge(
     if step.graphql is not None and found("errors", document) not in (MISSING, None, []):
         return _refused(rows, words)
     as_text = answer.format not in ("json", "ndjson")
-    if step.until and _holds(step.failed, document, as_text) and step.failed:
+    if step.until and holds(step.failed, document, as_text) and step.failed:
         return _failed(answer, document, rows, words)
-    if not _holds(answer.body, document, as_text):
+    if not holds(answer.body, document, as_text):
         return _refused(rows, words)
-    if not _holds(step.until, document, as_text):
+    if not holds(step.until, document, as_text):
         return _in_doubt(rows, f"The job is not done: {words}")
-    return _accepted(answer, document, rows, match or {})
+    return _accepted(answer, document, response.headers, rows, match or {})
 
 
 def is_under_way(spec: Spec, step: Step, response: Response) -> bool:
@@ -107,14 +104,12 @@ def is_under_way(spec: Spec, step: Step, response: Response) -> bool:
         return response.status in (408, 425, 429) or response.status >= 500
     as_text = step.answer.format not in ("json", "ndjson")
     ends = [ending for ending in (step.until, step.failed) if ending]
-    return document is not MISSING and not any(_holds(one, document, as_text) for one in ends)
+    return document is not MISSING and not any(holds(one, document, as_text) for one in ends)
 
 
 def _failed(answer: Answer, document: Any, rows: pl.DataFrame, words: str) -> Verdict:
     """A job that came to nothing: nobody is delivered, and who is not named is refused with it."""
-    if answer.rejected is None or not any(
-        p for p, _ in _elements(answer, answer.rejected, document, rows)
-    ):
+    if not any(p for one in answer.rejected for p, _ in elements_of(answer, one, document, rows)):
         return _refused(rows, words)
     results = _named(answer, document, rows, {}).results
     rejected = pl.col("status") == Status.REJECTED.value
@@ -137,49 +132,22 @@ def _words(spec: Spec, step: Step, response: Response, document: Any) -> str:
         said = found("errors.0.message", document)
     if said in (MISSING, None, ""):
         said = response.body.decode("utf-8", "replace").strip()
-    return shortened(f"{response.status} {_text(said)}".strip())
-
-
-def _text(said: Any) -> str:
-    return said if isinstance(said, str) else orjson.dumps(said).decode()
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
-
-
-def _holds(conditions: Mapping[str, Any], document: Any, as_text: bool = False) -> bool:
-    return all(
-        _equal(found(path, document), wanted, as_text) for path, wanted in conditions.items()
-    )
-
-
-def _equal(value: Any, wanted: Any, as_text: bool = False) -> bool:
-    """Null wants nothing there; a list wants any of its values, none of them an empty list;
-    true is not 1. Where everything is text (CSV, XML) true is the text ``true``.
-    """
-    if isinstance(wanted, list | tuple) and not wanted:
-        return isinstance(value, list) and not value
-    if wanted is None:
-        return value is MISSING or value is None or (as_text and value == "")
-    if isinstance(wanted, list | tuple):
-        return any(_equal(value, one, as_text) for one in wanted)
-    if as_text and isinstance(value, str) and not isinstance(wanted, str):
-        return value.strip().lower() == str(wanted).lower()
-    return type(value) is type(wanted) and bool(value == wanted)
+    return shortened(f"{response.status} {text_in(said)}".strip())
 
 
 def _rule(rules: Sequence[ErrorRule], status: int, document: Any) -> ErrorRule | None:
     for rule in rules:
-        if (not rule.status or status in rule.status) and _holds(rule.body, document):
+        if (not rule.status or status in rule.status) and holds(rule.body, document):
             return rule
     return None
 
 
-def _ruled(rule: ErrorRule, document: Any, rows: pl.DataFrame, words: str) -> Verdict:
+def _ruled(
+    rule: ErrorRule, document: Any, headers: Mapping[str, str], rows: pl.DataFrame, words: str
+) -> Verdict:
     match rule.means:
         case "accept":
-            captures, lacking = _captured(rule.capture, document)
+            captures, lacking = _captured(rule.capture, document, headers)
             if lacking:
                 return _in_doubt(rows, f"The answer lacks '{lacking}': {words}")
             return Verdict(rows, Alike(Status.ACCEPTED), captures=captures)
@@ -234,10 +202,10 @@ def _in_doubt(rows: pl.DataFrame, why: str) -> Verdict:
 def _promises(step: Step) -> bool:
     """Whether a success is told from the body, not from the status alone."""
     answer = step.answer
-    lists = answer.accepted or answer.rejected or step.until or step.graphql
-    return bool(
-        lists or answer.body or answer.count or answer.refused_count or answer.id or answer.at
-    )
+    lists = answer.lists or step.until or step.graphql or answer.at
+    counts = answer.count or answer.refused_count
+    in_body = answer.id and not answer.id.startswith(HEADER)
+    return bool(lists or answer.body or counts or in_body)
 
 
 def refuses_login(spec: Spec, step: Step, response: Response) -> bool:
@@ -248,7 +216,11 @@ def refuses_login(spec: Spec, step: Step, response: Response) -> bool:
 
 
 def _accepted(
-    answer: Answer, document: Any, rows: pl.DataFrame, match: Mapping[str, Sought]
+    answer: Answer,
+    document: Any,
+    headers: Mapping[str, str],
+    rows: pl.DataFrame,
+    match: Mapping[str, Sought],
 ) -> Verdict:
     """The verdict of an answer with a status of success."""
     for path, wanted in ((answer.count, rows.height), (answer.refused_count, 0)):
@@ -257,7 +229,11 @@ def _accepted(
         number = found(path, document)
         if not isinstance(number, int | float | str) or not str(number).isdigit():
             return _in_doubt(rows, f"The answer lacks the number '{path}'.")
-        if int(number) != wanted:
+        refusals = int(number)
+        if path == answer.refused_count and answer.rejected:
+            named = _named(answer, document, rows, {}).results
+            refusals -= int((named["status"] == Status.REJECTED.value).sum())
+        if refusals != wanted:
             return _refused(
                 rows, f"The destination answered {path}: {number} for {rows.height} rows."
             )
@@ -271,12 +247,12 @@ def _accepted(
         if element is MISSING:
             return _unmatched(answer, rows, len(elements))
         document = element
-    captures, lacking = _captured(answer.capture, document)
+    captures, lacking = _captured(answer.capture, document, headers)
     if lacking:
         return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     if answer.accepted or answer.rejected:
         return _named(answer, document, rows, captures)
-    ids, lacking = _captured({"id": answer.id} if answer.id else {}, document)
+    ids, lacking = _captured({"id": answer.id} if answer.id else {}, document, headers)
     if lacking:
         return _in_doubt(rows, f"The answer lacks '{lacking}'.")
     captures = {**ids, **captures}
@@ -291,7 +267,7 @@ def _is_sought(element: Any, match: Mapping[str, Sought]) -> bool:
         value = found(path, element)
         if value in (MISSING, None) or sought.text is None:
             return False
-        words, wanted = _text_of(value), sought.text
+        words, wanted = text_of(value), sought.text
         if words != wanted and not (sought.any_case and words.casefold() == wanted.casefold()):
             return False
     return True
@@ -307,9 +283,17 @@ def _unmatched(answer: Answer, rows: pl.DataFrame, looked_at: int) -> Verdict:
     return Verdict(rows, refused, unmatched=looked_at)
 
 
-def _captured(paths: Mapping[str, str], document: Any) -> tuple[dict[str, Any], str | None]:
+def _captured(
+    paths: Mapping[str, str], document: Any, headers: Mapping[str, str]
+) -> tuple[dict[str, Any], str | None]:
     """What the paths find, and the first path that finds nothing."""
-    captures = {name: found(path.removesuffix("?"), document) for name, path in paths.items()}
+    plain = {name: path.removesuffix("?") for name, path in paths.items()}
+    captures = {
+        name: headers.get(path.removeprefix(HEADER).lower(), MISSING)
+        if path.startswith(HEADER)
+        else found(path, document)
+        for name, path in plain.items()
+    }
     captures = {name: None if value is MISSING else value for name, value in captures.items()}
     lacking = [
         paths[name]
@@ -329,14 +313,14 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
         message = ["The answer does not name this row."] * rows.height
         if not isinstance(listed(answer.accepted.at, document, answer.format), list):
             return _in_doubt(rows, f"The answer lacks the list '{answer.accepted.at}'.")
-        for positions, element in _elements(answer, answer.accepted, document, rows):
+        for positions, element in elements_of(answer, answer.accepted, document, rows):
             for position in positions:
                 status[position], message[position] = Status.ACCEPTED.value, None
-                remote[position] = _identifier(answer.accepted, element)
+                remote[position] = identifier_of(answer.accepted, element)
     nameless = 0
-    if answer.rejected:
-        for positions, element in _elements(answer, answer.rejected, document, rows):
-            words = _words_of(answer.rejected, element)
+    for refusals in answer.rejected:
+        for positions, element in elements_of(answer, refusals, document, rows):
+            words = words_of(refusals, element)
             nameless += not positions
             for position in positions:
                 status[position], message[position] = Status.REJECTED.value, words
@@ -353,51 +337,3 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
         schema=RESULT_SCHEMA,
     )
     return Verdict(rows, named=results, captures=captures)
-
-
-def _elements(
-    answer: Answer, named: NamedRows, document: Any, rows: pl.DataFrame
-) -> Iterator[tuple[list[int], Any]]:
-    """Every element of the list that fits ``when``, with the positions of the rows it names."""
-    elements = listed(named.at, document, answer.format)
-    if not isinstance(elements, list):
-        return
-    as_text = answer.format not in ("json", "ndjson")
-    positions = {} if named.key is None else _positions(named.field, rows)
-    for place, element in enumerate(elements):
-        if not _holds(named.when, element, as_text):
-            continue
-        if named.index is not None:
-            name = place if named.index == "#" else found(named.index, element)
-            known = str(name).isdigit() and int(name) < rows.height
-            yield ([int(name)] if known else []), element
-        else:
-            names = found(named.key or "@", element)
-            several = names if isinstance(names, list) else [names]
-            yield [p for name in several for p in positions.get(_text_of(name), [])], element
-
-
-def _positions(field_name: str, rows: pl.DataFrame) -> dict[str, list[int]]:
-    """Positions of the rows by the value that names them in an answer."""
-    column = {"meta.key": KEY, "remote_id": REMOTE_ID}.get(field_name, field_name)
-    if column not in rows.columns:
-        return {}
-    positions: dict[str, list[int]] = {}
-    for position, name in enumerate(rows[column].cast(pl.String).to_list()):
-        if name is not None:
-            positions.setdefault(name, []).append(position)
-    return positions
-
-
-def _text_of(name: Any) -> str:
-    return name if isinstance(name, str) else "" if name is MISSING else str(name)
-
-
-def _words_of(named: NamedRows, element: Any) -> str:
-    said = found(named.message, element) if named.message else MISSING
-    return shortened(_text(element if said in (MISSING, None, "") else said))
-
-
-def _identifier(named: NamedRows, element: Any) -> str | None:
-    identifier = found(named.id, element) if named.id else MISSING
-    return None if identifier in (MISSING, None) else str(identifier)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -88,6 +89,35 @@ def listed(path: str, document: Any, form: str) -> Any:
         # Neither does it tell an empty list from an element without text.
         return [] if elements in (None, "") else [elements]
     return elements
+
+
+def holds(conditions: Mapping[str, Any], document: Any, as_text: bool = False) -> bool:
+    return all(
+        _equal(found(path, document), wanted, as_text) for path, wanted in conditions.items()
+    )
+
+
+def _equal(value: Any, wanted: Any, as_text: bool = False) -> bool:
+    """Null wants nothing there; a list wants any of its values, none of them an empty list;
+    true is not 1. Where everything is text (CSV, XML) true is the text ``true``.
+    """
+    if isinstance(wanted, list | tuple) and not wanted:
+        return isinstance(value, list) and not value
+    if wanted is None:
+        return value is MISSING or value is None or (as_text and value == "")
+    if isinstance(wanted, list | tuple):
+        return any(_equal(value, one, as_text) for one in wanted)
+    if as_text and isinstance(value, str) and not isinstance(wanted, str):
+        return value.strip().lower() == str(wanted).lower()
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def text_of(name: Any) -> str:
+    return name if isinstance(name, str) else "" if name is MISSING else str(name)
+
+
+def text_in(said: Any) -> str:
+    return said if isinstance(said, str) else orjson.dumps(said).decode()
 
 
 def _csv(text: str) -> list[dict[str, str]]:

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from destinations.http.answers import shortened
 from destinations.http.documents import MISSING, found, parsed
 from destinations.http.kept import Kept
+from destinations.http.naming import shortened
 from destinations.http.retry_after import seconds_to_wait
 from destinations.http.session import NoAnswerError, NotSentError, Response, Session
 from destinations.http.signing import signed_token

@@ -269,7 +269,7 @@ def is_plain(spec: Spec, compiled: Compiled) -> bool:
 
 def naming(step: Step, rows: pl.DataFrame) -> list[str]:
     """The columns, besides the key, by which an answer of this step may name rows."""
-    lists = [named for named in (step.answer.accepted, step.answer.rejected) if named]
+    lists = step.answer.lists
     return [
         name for name in rows.columns if lists and name in (REMOTE_ID, *(n.field for n in lists))
     ]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from destinations.language.part import Part
+
+HEADER = "header:"
+"""Before the name of a header whose value is captured."""
 
 
 class NamedRows(Part):
@@ -31,6 +36,10 @@ class NamedRows(Part):
     """Dotted path, in an element, of the destination's own id of the row."""
 
 
+def _several(declared: Any) -> Any:
+    return (declared,) if isinstance(declared, dict | NamedRows) else declared
+
+
 class Answer(Part):
     """When an answer means that rows were taken; everything else is an error.
 
@@ -46,12 +55,14 @@ class Answer(Part):
     """Dotted paths that must have these values, else the whole answer is an error
     (``{success: true}``; a list: any of its values; null: absent or null; ``[]``: an empty list)."""
     accepted: NamedRows | None = None
-    rejected: NamedRows | None = None
+    rejected: Annotated[tuple[NamedRows, ...], BeforeValidator(_several)] = ()
+    """One list, or several where the vendor parts its refusals by reason."""
     count: str | None = None
     """Dotted path of the number of rows taken; another number than sent is a refusal of the
     batch without row detail."""
     refused_count: str | None = None
-    """Dotted path of the number of rows not taken; more than 0 likewise."""
+    """Dotted path of the number of rows not taken; more than 0, or beside ``rejected`` more than
+    its lists name, likewise."""
     at: str | None = None
     """Dotted path of a list in which ``match`` finds the row's element; ``id`` and ``capture``
     are then paths in that element (one row per request only)."""
@@ -60,10 +71,15 @@ class Answer(Part):
     any the list's first element. Text is compared as it stands, e-mail fields in any case."""
     capture: dict[str, str] = {}
     """Name -> dotted path of a value that later steps use, for all rows of the request; it must
-    be there, unless the path ends in ``?``."""
+    be there, unless the path ends in ``?``. ``header:Location`` is a header of the answer."""
     id: str | None = None
     """Dotted path of the destination's own id of the row (one row per request only): from then
     on ``{remote_id}`` and ``{<step>.id}``. It must be there, unless the path ends in ``?``."""
+
+    @property
+    def lists(self) -> tuple[NamedRows, ...]:
+        """All lists that name rows, those of the accepted first."""
+        return (*((self.accepted,) if self.accepted else ()), *self.rejected)
 
 
 class ErrorRule(Part):

@@ -11,7 +11,6 @@ from destinations.driver import Operation
 from destinations.language.body_rules import body_rules
 from destinations.language.broken import Broken, Path, nearest, unknown_name
 from destinations.language.login_rules import literal_header
-from destinations.language.replies import NamedRows
 from destinations.language.requests import StepTemplate
 from destinations.language.spec import Spec
 from destinations.language.steps import OperationSpec, Step, gives_id
@@ -194,10 +193,8 @@ def _answer(
                 )
         except TemplateError as error:
             yield Broken((*path, "match", key), error.message)
-    for name in ("accepted", "rejected"):
-        named: NamedRows | None = getattr(answer, name)
-        if named is None:
-            continue
+    for named in answer.lists:
+        name = "accepted" if named is answer.accepted else "rejected"
         if (named.index is None) == (named.key is None):
             fix = "Write `index:` (a position) or `key:` (a value of the row)."
             yield Broken((*path, name), "exactly one of index and key names a row", fix)

@@ -54,6 +54,7 @@ FUNCTIONS: dict[str, str] = {
     "date": "a time as 2026-01-31",
     "format": "a time by a strftime pattern: `{born|format:%m/%d}`",
     "first": "its first characters: `{zip|first:5}`",
+    "last_part": "what follows its last slash (the id in a resource's name or URI)",
     "or": "another text where it is null: `{plan|or:free}`",
     "yes_no": "`yes` or `no` for a truth value; other words: `{vip|yes_no:1,0}`",
     "json": "as JSON text within a string",

@@ -270,6 +270,8 @@ def _text_function(name: str, argument: str, expr: pl.Expr) -> pl.Expr:
             return url_escaped(expr)
         case "first":
             return expr.str.slice(0, int(argument))
+        case "last_part":
+            return expr.str.split("/").list.last()
         case _:  # "string"; the parser lets no other name through
             return expr
 

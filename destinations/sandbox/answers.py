@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from destinations.language.replies import Answer, NamedRows
+from destinations.language.replies import HEADER, Answer, NamedRows
 from destinations.language.spec import Spec
 from destinations.language.template import Placeholder, parse_text
 from destinations.sandbox.routes import Effect, Route, names_refusals
@@ -41,9 +41,11 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
         for name, path in answer.capture.items():
             body = place(body, path.removesuffix("?"), f"sandbox-{name}")
     lists: dict[str, list[Any]] = {}
-    for named, wanted in ((answer.accepted, False), (answer.rejected, True)):
-        if named is not None:
-            _name_rows(lists.setdefault(named.at, []), named, verdicts, refused=wanted)
+    for named in answer.lists:
+        # Of several lists of refusals the sandbox fills the first.
+        wanted = named in answer.rejected
+        told = [] if wanted and named is not answer.rejected[0] else verdicts
+        _name_rows(lists.setdefault(named.at, []), named, told, refused=wanted)
     for path, elements in lists.items():
         body = elements if path == ITSELF else place(body, path, elements)
     if answer.count:
@@ -70,7 +72,7 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
     elif answer.at and not verdicts:
         body = place(body, answer.at, [])
     status = 207 if refused and 207 in answer.status else answer.status[0]
-    return status, None if status == 204 else body
+    return status, body if status != 204 or any(path.startswith(HEADER) for path in body) else None
 
 
 def nobody(route: Route) -> tuple[int, Any]:

@@ -75,8 +75,9 @@ def encoded(body: Any, answer: Answer) -> bytes | None:
         return None
     match answer.format:
         case "csv" if isinstance(body, list):
-            named = [one for one in (answer.accepted, answer.rejected) if one]
-            paths = [path for one in named for path in (one.key, one.index, one.id, one.message)]
+            paths = [
+                path for one in answer.lists for path in (one.key, one.index, one.id, one.message)
+            ]
             known = [path for path in paths if path is not None and path not in ("@", "#")]
             names = list(dict.fromkeys([*known, *(name for one in body for name in one)]))
             text = io.StringIO(newline="")

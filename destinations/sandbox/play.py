@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from destinations.language.replies import Answer
+from destinations.language.replies import HEADER, Answer
 from destinations.language.spec import Spec
 from destinations.language.template import SETTINGS
 from destinations.sandbox import checks
@@ -202,7 +202,10 @@ class Player:
             logged = 0 if deciding is not None and deciding.kind == "drop" else status
             self._record(change, request, logged, len(rows))
         form = route.answer if status in route.answer.status else Answer()
-        return Reply(status, encoded(body, form))
+        headers = {}
+        for path in [path for path in body or () if str(path).startswith(HEADER)]:
+            headers[path.removeprefix(HEADER)] = str(body.pop(path))
+        return Reply(status, None if status == 204 else encoded(body, form), headers)
 
     def _answer(
         self,

@@ -162,7 +162,7 @@ def _upload_path(operation: Operation, position: int) -> str:
 
 def names_refusals(answer: Answer) -> bool:
     """Whether an answer can say that some of a request's rows were refused."""
-    return answer.rejected is not None or bool(answer.count or answer.refused_count)
+    return bool(answer.rejected or answer.count or answer.refused_count)
 
 
 def path_of(spec: Spec, path: str) -> re.Pattern[str]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from destinations.driver import KEY, Status
 from destinations.http.answers import judge
 from destinations.http.session import Response
+from destinations.language.replies import Answer
 from destinations.language.spec import Spec
 
 ROWS = pl.DataFrame({KEY: ["a", "b", "c"], "email": ["1@x.de", "2@x.de", "2@x.de"]})
@@ -55,6 +56,10 @@ def statuses(found):
         # who is accepted is named; the others are in doubt
         ({"accepted": {"at": "d", "key": "@"}}, {"d": ["a", "c"]}, "aia"),
         ({"accepted": {"at": "d", "key": "@"}}, {"d": []}, "iii"),
+        # several lists of refusals; what one of them does not name is asked again in parts
+        ({"rejected": [{"at": "e", "key": "@"}, {"at": "f", "key": "@"}]}, {"e": ["a"], "f": ["c"]}, "rar"),
+        ({"rejected": {"at": "e", "key": "@"}, "refused_count": "n"}, {"e": ["a"], "n": 1}, "raa"),
+        ({"rejected": {"at": "e", "key": "@"}, "refused_count": "n"}, {"e": ["a"], "n": 2}, "rrr"),
         # refused wins over accepted
         ({"accepted": {"at": "d", "key": "@"}, "rejected": {"at": "e", "key": "@"}}, {"d": ["a", "b"], "e": ["b"]}, "ari"),
         # counts
@@ -112,3 +117,19 @@ def test_any_answer_gives_every_row_one_status_and_none_is_accepted_unnamed(body
         assert said in list(Status)
         if said == "accepted":
             assert f"'k': '{key}'" in named or f"'{key}'" in named
+
+
+def test_a_header_is_captured_whatever_its_case():
+    answer = Answer(status=(201,), id="header:Resource-ID", capture={"page": "header:Link?"})
+    spec = Spec(
+        id="t",
+        name="T",
+        category="t",
+        kind="http_api",
+        docs="https://example.com",
+        operations={"add": {"request": "POST /", "answer": answer}},
+    )
+    response = Response(201, {"resource-id": "500"}, b"")
+    found = judge(spec, spec.operations["add"], response, ROWS.head(1), idempotent=True)
+    assert found.results["remote_id"].to_list() == ["500"]
+    assert found.captures == {"id": "500", "page": None}

@@ -41,7 +41,7 @@ def test_the_good_spec_loads():
     assert load_spec_text(GOOD, "acme.yaml").id == "acme"
 
 
-@pytest.mark.parametrize("path", sorted(CATALOG.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CATALOG.glob("[!_]*/*.yaml")), ids=lambda path: path.stem)
 def test_the_catalog_loads(path):
     spec = load_spec_file(path)
     assert spec.category == path.parent.name
@@ -152,7 +152,7 @@ def test_yaml_that_is_no_spec_is_refused(text):
         load_spec_text(text, "x.yaml")
 
 
-DOCUMENTS = [yaml.safe_load(path.read_text()) for path in sorted(CATALOG.rglob("*.yaml"))]
+DOCUMENTS = [yaml.safe_load(path.read_text()) for path in sorted(CATALOG.glob("[!_]*/*.yaml"))]
 JUNK = st.recursive(
     st.none()
     | st.booleans()
