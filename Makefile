@@ -48,7 +48,7 @@ generated: $(VENV)/.dev ## Make the files anew that are made from others: the ca
 
 .PHONY: lock
 lock: ## Pin every dependency anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra all --output-file requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra demo --output-file requirements.lock pyproject.toml
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --all-extras --output-file requirements-dev.lock pyproject.toml
 
 .PHONY: clean

@@ -210,7 +210,8 @@ def check_settings(connection: Connection, target: Mapping[str, Any]) -> None:
     )
     known = {**plain.resolved(), **target}
     if spec.adapter is not None:
-        _settings_of(adapter_module(spec).Settings, known, connection.name, unseen=hidden)
+        given = {**_defaults(spec), **known}
+        _settings_of(adapter_module(spec).Settings, given, connection.name, unseen=hidden)
         return
     if connection.sandbox:
         known = {**example_settings(spec), **known}
@@ -243,7 +244,7 @@ def open_driver(
             "Leave `sandbox: true` out and point it at a server or folder of your own.",
         )
     module = adapter_module(spec)
-    given = {**connection.resolved(), **target}
+    given = {**_defaults(spec), **connection.resolved(), **target}
     for setting, default in {"key_column": sync_key, "folder": audience}.items():
         if setting in module.Settings.model_fields:
             given.setdefault(setting, default)
@@ -290,6 +291,13 @@ def describe(destination: str) -> dict[str, Any]:
 def adapter_module(spec: Spec) -> Any:
     """The code of an adapter, with ``Settings`` and ``open``."""
     return importlib.import_module(str(spec.adapter))
+
+
+def _defaults(spec: Spec) -> dict[str, Any]:
+    """What a code adapter's spec sets where the connection says nothing: one module may serve
+    several destinations that differ in a setting.
+    """
+    return {name: one.default for name, one in spec.settings.items() if one.default is not None}
 
 
 def _check_names(spec: Spec, connection: Connection, target: Mapping[str, Any]) -> None:

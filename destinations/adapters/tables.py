@@ -10,19 +10,50 @@ import polars as pl
 from destinations.adapters.rendering import mapped_fields, operation_problems
 from destinations.driver import KEY, Capabilities, Operation
 
-Dialect = Literal["postgres", "sqlite", "duckdb"]
+Dialect = Literal[
+    "postgres", "sqlite", "duckdb", "mysql", "mssql", "oracle", "snowflake", "redshift",
+    "databricks", "bigquery", "clickhouse",
+]  # fmt: skip
 WRITES = frozenset({Operation.UPSERT, Operation.ADD})
+Quote = Callable[[str], str]
 
-_TYPES: dict[str, dict[Dialect, str]] = {
-    "boolean": {"postgres": "boolean", "sqlite": "boolean", "duckdb": "boolean"},
-    "integer": {"postgres": "bigint", "sqlite": "integer", "duckdb": "bigint"},
-    "huge": {"postgres": "numeric(38, 0)", "sqlite": "text", "duckdb": "hugeint"},
-    "float": {"postgres": "double precision", "sqlite": "real", "duckdb": "double"},
-    "date": {"postgres": "date", "sqlite": "text", "duckdb": "date"},
-    "datetime": {"postgres": "timestamp with time zone", "sqlite": "text", "duckdb": "timestamp"},
-    "nested": {"postgres": "jsonb", "sqlite": "text", "duckdb": "json"},
-    "text": {"postgres": "text", "sqlite": "text", "duckdb": "varchar"},
-}
+_KINDS = ("boolean", "integer", "huge", "float", "date", "datetime", "nested", "text")
+_TYPES: dict[Dialect, tuple[str, ...]] = {  # in the order of _KINDS
+    "postgres": (
+        "boolean", "bigint", "numeric(38, 0)", "double precision", "date",
+        "timestamp with time zone", "jsonb", "text",
+    ),
+    "sqlite": ("boolean", "integer", "text", "real", "text", "text", "text", "text"),
+    "duckdb": ("boolean", "bigint", "hugeint", "double", "date", "timestamp", "json", "varchar"),
+    "mysql": (
+        "boolean", "bigint", "decimal(38, 0)", "double", "date", "datetime(6)", "json", "longtext",
+    ),
+    "mssql": (
+        "bit", "bigint", "decimal(38, 0)", "float", "date", "datetime2(6)", "nvarchar(max)",
+        "nvarchar(max)",
+    ),
+    "oracle": (
+        "number(1)", "number(19)", "number(38)", "binary_double", "date", "timestamp(6)", "clob",
+        "varchar2(4000)",
+    ),
+    "snowflake": (
+        "boolean", "bigint", "number(38, 0)", "double", "date", "timestamp_ntz(6)", "variant",
+        "varchar",
+    ),
+    "redshift": (
+        "boolean", "bigint", "decimal(38, 0)", "double precision", "date", "timestamp", "super",
+        "varchar(65535)",
+    ),
+    "databricks": (
+        "boolean", "bigint", "decimal(38, 0)", "double", "date", "timestamp", "string", "string",
+    ),
+    "bigquery": (
+        "bool", "int64", "bignumeric", "float64", "date", "timestamp", "json", "string",
+    ),
+    "clickhouse": (
+        "Bool", "Int64", "Int128", "Float64", "Date32", "DateTime64(6, 'UTC')", "String", "String",
+    ),
+}  # fmt: skip
 
 
 def quote(*names: str) -> str:
@@ -33,7 +64,8 @@ def quote(*names: str) -> str:
 def column_type(dtype: pl.DataType, dialect: Dialect) -> str:
     """The type of a new column for values of ``dtype``; decimals keep precision and scale."""
     if isinstance(dtype, pl.Decimal):
-        return f"decimal({dtype.precision}, {dtype.scale})"
+        name = "bignumeric" if dialect == "bigquery" else "decimal"
+        return f"{name}({dtype.precision}, {dtype.scale})"
     if isinstance(dtype, (pl.UInt64, pl.Int128)):
         kind = "huge"
     elif isinstance(dtype, pl.Datetime):
@@ -48,7 +80,7 @@ def column_type(dtype: pl.DataType, dialect: Dialect) -> str:
         kind = "float"
     else:
         kind = "nested" if dtype.is_nested() else "text"
-    return _TYPES[kind][dialect]
+    return _TYPES[dialect][_KINDS.index(kind)]
 
 
 def written_fields(rows: pl.DataFrame, key_column: str) -> list[str]:
@@ -65,6 +97,11 @@ def problems(
     differs = pl.col(key_column).cast(pl.String).ne_missing(pl.col(KEY))
     text = f"field '{key_column}' is the table's key column and must be the sync's key"
     return rows.select(pl.when(differs).then(pl.lit(text)).alias("problem")).to_series()
+
+
+def backticked(name: str) -> str:
+    """An identifier as BigQuery and Databricks quote it."""
+    return "`" + name.replace("`", "``") + "`"
 
 
 def create_table(table: str, key: str, key_type: str, columns: Mapping[str, str]) -> str:
@@ -85,6 +122,27 @@ def upsert(table: str, key: str, fields: Sequence[str], source: str) -> str:
     updates = ", ".join(f"{quote(name)} = excluded.{quote(name)}" for name in fields)
     action = f"do update set {updates}" if updates else "do nothing"
     return f"insert into {table} ({names}) {source} on conflict ({quote(key)}) {action}"
+
+
+def merge(
+    table: str, names: Sequence[str], source: str, quoted: Quote = quote, target: str = "t"
+) -> str:
+    """Update the rows of ``table`` that ``source`` (aliased ``s``) has, and insert the others.
+
+    Args:
+        table: quoted, with the alias ``target`` where the database takes one.
+        names: the key column, then the fields; the source names its columns alike.
+        source: a query in brackets, or a table; with the alias ``s``.
+    """
+    key, fields = quoted(names[0]), [quoted(name) for name in names[1:]]
+    updates = ", ".join(f"{name} = s.{name}" for name in fields)
+    matched = f" when matched then update set {updates}" if fields else ""
+    columns = ", ".join([key, *fields])
+    values = ", ".join(f"s.{name}" for name in [key, *fields])
+    return (
+        f"merge into {table} using {source} on {target}.{key} = s.{key}{matched}"  # noqa: S608 - quoted names
+        f" when not matched then insert ({columns}) values ({values})"
+    )
 
 
 def refused_rows(height: int, attempt: Callable[[int, int], str | None]) -> dict[int, str]:

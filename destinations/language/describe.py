@@ -24,7 +24,7 @@ def described(spec: Spec, capabilities: Capabilities, model: Any = None) -> dict
         "docs": spec.docs,
         "notes": spec.notes,
         "deprecated": deprecation(spec),
-        "settings": _model_settings(model)
+        "settings": _model_settings(model, spec)
         if model is not None
         else {name: _setting(spec, name) for name in spec.settings},
         "fields": {name: _field(field) for name, field in spec.fields.items()},
@@ -76,13 +76,16 @@ def _field(field: DestinationField) -> str:
     return f"{field.description} ({said})" if field.description else said
 
 
-def _model_settings(model: Any) -> dict[str, str]:
+def _model_settings(model: Any, spec: Spec) -> dict[str, str]:
+    """The code's own words and defaults, unless the spec gives others."""
     texts = {}
     for name, field in model.model_fields.items():
-        marks = [
-            "secret" if "SecretStr" in str(field.annotation) else "",
-            "" if field.is_required() else f"default {field.get_default()}",
-        ]
+        given = spec.settings.get(name)
+        text = given.description if given else field.description or ""
+        default = "" if field.is_required() else f"default {field.get_default()}"
+        if given is not None and given.default is not None:
+            default = f"default {given.default}"
+        marks = ["secret" if "SecretStr" in str(field.annotation) else "", default]
         said = ", ".join(mark for mark in marks if mark)
-        texts[name] = f"{field.description or ''} ({said})" if said else field.description or ""
+        texts[name] = f"{text} ({said})" if said else text
     return texts

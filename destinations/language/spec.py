@@ -150,7 +150,8 @@ class Spec(Part):
 
     # Code adapters
     adapter: str | None = None
-    """Python module with ``Settings`` (pydantic) and ``open(settings) -> Driver``."""
+    """Python module with ``Settings`` (pydantic) and ``open(settings) -> Driver``. Several specs may
+    name one module: ``settings`` gives other examples and defaults to those that it names."""
     extra: str | None = None
     """The optional dependency group that brings its driver."""
     code_operations: tuple[Operation, ...] = ()

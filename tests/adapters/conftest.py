@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
 import importlib.util
-import ipaddress
 import os
 import shutil
 import signal
@@ -21,20 +19,16 @@ import polars as pl
 import pytest
 
 from destinations.driver import Delivery, Status
+from tests.adapters.certificates import self_signed
+from tests.adapters.servers import (  # noqa: F401 - fixtures
+    ftp_server,
+    mqtt_broker,
+    mysql_server,
+    rabbitmq_server,
+)
+from tests.adapters.waiting import answers, wait_until
 
 NOBODY = 65534
-
-
-def wait_until(ready, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "the server did not come up"
-        time.sleep(0.05)
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="session")
@@ -367,34 +361,3 @@ def smtp_server(tmp_path_factory, free_port):
     controller.start()
     yield handler
     controller.stop()
-
-
-def self_signed(folder):
-    """A file with a certificate for 127.0.0.1 and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "server.pem").write_bytes(certificate.public_bytes(pem) + private)
-    return folder / "server.pem"
