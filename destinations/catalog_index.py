@@ -211,8 +211,8 @@ def _head(path: Path, text: bytes) -> Head:
     return {
         "id": document["id"],
         "name": str(document.get("name", document["id"])),
-        "category": str(document.get("category", "")),
-        "kind": str(document.get("kind", "")),
+        "category": str(document.get("category", path.parent.name)),
+        "kind": str(document.get("kind", "http_api")),
         "docs": str(document.get("docs", "")),
         "deprecated": str(deprecated.get("date", "")) if isinstance(deprecated, dict) else "",
         "by_requests": not document.get("adapter"),

@@ -13,9 +13,7 @@ AUTH = {
 """How to log in -> the line that says so; the other logins stand in the language's reference."""
 
 
-def skeleton(
-    destination: str, name: str, category: str, docs: str, base_url: str, auth: str
-) -> str:
+def skeleton(destination: str, name: str, docs: str, base_url: str, auth: str) -> str:
     """A spec that loads, with one operation to be put right by the vendor's documentation."""
     login = AUTH[auth]
     query = ", query: {api_key: <api_key>}" if auth == "query" else ""
@@ -23,8 +21,6 @@ def skeleton(
     return f"""\
 id: {destination}
 name: {json.dumps(name, ensure_ascii=False)}
-category: {category}
-kind: http_api
 docs: {page}
 settings:
   api_key: {{description: API key, secret: true}}

@@ -63,9 +63,7 @@ def test_a_destinations_page_says_what_an_operator_asks(destination):
 def test_the_skeleton_loads_and_its_example_holds(auth):
     from destinations.http.check import check
 
-    text = skeleton(
-        "acme", "Acme: the CRM", "crm", "https://docs.acme.io", "https://api.acme.io/v1", auth
-    )
+    text = skeleton("acme", "Acme: the CRM", "https://docs.acme.io", "https://api.acme.io/v1", auth)
     spec = load_spec_text(text, "acme.yaml")
     assert spec.name == "Acme: the CRM"
     assert [one.text for one in check(spec) if one.state == "problem"] == []

@@ -61,7 +61,7 @@ def new(
     if any(row.id == destination for row in list_destinations()):
         raise ConfigurationError(f"There is a destination '{destination}' already.")
     path = (folder or CATALOG) / category / f"{destination}.yaml"
-    text = skeleton(destination, name or destination, category, docs, base_url, auth)
+    text = skeleton(destination, name or destination, docs, base_url, auth)
     try:
         load_spec_text(text, path.name)
     except SpecError as error:

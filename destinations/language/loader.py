@@ -78,6 +78,8 @@ def load_spec_text(text: str, origin: str, path: Path | None = None) -> Spec:
         raise SpecError(origin, [(1, Broken((), "a spec is a mapping that starts with `id:`"))])
     problems = _keys_in_clear(text)
     document, family = _with_family(marked, origin, path)
+    if path is not None:
+        document = {"category": path.parent.name, **document}
     try:
         spec = Spec.model_validate(document)
     except ValidationError as error:

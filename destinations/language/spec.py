@@ -132,10 +132,11 @@ class Spec(Part):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     name: str
-    category: str
+    category: str = ""
+    """Left out, it is the name of the folder that the spec stands in."""
     kind: Literal[
         "http_api", "webhook", "database", "warehouse", "object_storage", "file", "stream"
-    ]
+    ] = "http_api"
     docs: str
     """The vendor's page on this API."""
     language: Literal[1] = 1
