@@ -15,7 +15,7 @@ import orjson
 
 from dagster_project.notifications import Alert, notifier
 from destinations.paths import state_dir
-from destinations.sync.durable import locked, place_json
+from destinations.sync.durable import locked, place_json, read
 
 WELL = "well"
 STANDING = "standing.json"
@@ -66,7 +66,7 @@ def tell(subject: str, condition: str, alert: Alert) -> bool:
 def _standing(folder: Path) -> Standing:
     """What was told last; a file that cannot be read tells nothing, so it is told again."""
     try:
-        return Standing(**orjson.loads((folder / STANDING).read_bytes()))
+        return Standing(**orjson.loads(read(folder / STANDING)))
     except FileNotFoundError:
         return Standing(WELL, "")
     except (orjson.JSONDecodeError, TypeError):

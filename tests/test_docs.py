@@ -13,7 +13,7 @@ import cyclopts
 import pytest
 import yaml
 
-from dagster_project.cli.main import app
+from dagster_project.cli.commands import app
 from destinations.connections import FromEnvironment, load_connections
 from destinations.http.check import check
 from destinations.language.loader import load_spec_text

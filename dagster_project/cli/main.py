@@ -1,73 +1,47 @@
-"""The command's entry: its subcommands, and one place that turns errors into one paragraph."""
+"""The command's entry: whoever stops it is heard before anything else is loaded."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from importlib.metadata import version
+from types import FrameType
 
-import cyclopts
+STOPPED = 130
+IMPORTING = "importlib._bootstrap"
+AGAIN = 0.02
+"""Seconds after which a stop that came while modules were loading is tried again."""
 
-from dagster_project.cli.output import Exit, err
-from destinations.errors import ConfigurationError, LockedError, StoreroomError
 
-app = cyclopts.App(
-    name="storeroom",
-    help="Events, identity, segments and syncs on your own warehouse.",
-    help_format="plaintext",
-    version=lambda: version("storeroom"),
-    version_flags=["--version"],
-    suppress_keyboard_interrupt=False,
-)
-_MODULES = {"destinations": "destination_authoring"}  # which adds its commands to destinations'
-# Named, not imported: a listing must not wait for Dagster to load.
-for _name, _help in {
-    "demo": "Run a shop's two days, from raw events to several destinations.",
-    "ingest": "Load new landing files; --replay tries rejected rows again.",
-    "run": "Ingest, build the warehouse and run the syncs, as the schedules do.",
-    "syncs": "List, plan, run and look at syncs.",
-    "destinations": "List, show, preview, check and write destinations.",
-    "sandbox": "Play every destination locally.",
-    "doctor": "Find missing settings, locks and versions, and say what to do.",
-}.items():
-    app.command(f"dagster_project.cli.{_MODULES.get(_name, _name)}:app", name=_name, help=_help)
+class StoppedError(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
+
+    Not KeyboardInterrupt itself: Python remembers one that passed through code made from text
+    (as dataclasses are while modules load) and ends by that signal, although it was caught.
+    """
 
 
 def main() -> None:
-    """Run the command line and exit with one of :class:`Exit`."""
-    # Asked to end, a run lands as at Ctrl-C: what is in flight is answered and kept.
-    signal.signal(signal.SIGTERM, _interrupted)
+    """Run the command line and exit with one of ``output.Exit``, or with 130 if it was stopped."""
+    # Asked to end by SIGTERM, a run lands as at Ctrl-C: what is in flight is answered and kept.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
     try:
-        code = app(sys.argv[1:], result_action="return_value")
-    except LockedError as error:
-        _say(error)
-        code = Exit.BUSY
-    except ConfigurationError as error:
-        _say(error)
-        code = Exit.USAGE
-    except StoreroomError as error:
-        _say(error)
-        code = Exit.FAILED
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; Python must not complain while exiting.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = Exit.DONE
+        from dagster_project.cli.commands import call
+
+        code = call(sys.argv[1:])
     except KeyboardInterrupt:
-        err.print("Stopped. What was answered is kept; run again to go on.")
-        code = 130
-    sys.exit(int(code or 0))
+        print("Stopped. What was answered is kept; run again to go on.", file=sys.stderr)  # noqa: T201
+        code = STOPPED
+    sys.exit(code)
 
 
-def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(error: StoreroomError) -> None:
-    err.print(f"[bold red]Error:[/] {_plain(error.message)}", soft_wrap=True)
-    if error.fix:
-        err.print(_plain(error.fix), soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def _interrupted(_number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == IMPORTING:
+            # Modules written in C may crash when they are stopped while they load.
+            signal.signal(signal.SIGALRM, _interrupted)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        frame = frame.f_back
+    raise StoppedError

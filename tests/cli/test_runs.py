@@ -102,10 +102,11 @@ def test_one_loader_at_a_time(built: Any, storeroom: Any) -> None:
 
 def test_interrupted_while_sending_and_run_again(built: Any, storeroom: Any) -> None:
     built.sandbox.fail("facebook_custom_audiences", "slow", delay=4)
+    folder = built.state / "syncs" / "ads" / "audience_lapsed_customers"
+    before = set(folder.glob("journal-*"))
     process = built.start("syncs", "run", *ADS)
-    journal = built.state / "syncs" / "ads" / "audience_lapsed_customers"
     try:
-        wait_until(lambda: journal.is_dir() and any(journal.iterdir()), 60)
+        wait_until(lambda: set(folder.glob("journal-*")) - before, 60)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -123,7 +124,7 @@ def test_interrupted_while_sending_and_run_again(built: Any, storeroom: Any) -> 
     assert not status["interrupted"]
 
 
-def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+def wait_until(holds: Callable[[], Any], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -26,6 +26,7 @@ from dagster_project.notifications import Alert, notifier
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sandbox import Sandbox, serve
 from destinations.sync.durable import locked
+from tests.object_store import in_bucket, s3_server
 
 ALERT = Alert(subject="Sync failed", text="disk full", run_id="r1", job="hourly")
 
@@ -73,6 +74,27 @@ def test_an_alert_that_nobody_took_is_sent_again(
             tell("jobs/hourly", "failed", ALERT)
     assert tell("jobs/hourly", "failed", ALERT)
     assert told == [ALERT]
+
+
+def test_machines_that_share_a_bucket_tell_it_once(
+    told: list[Alert], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def machine(name: str) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.setenv("STOREROOM_STATE", str(tmp_path / name))
+
+    with s3_server() as endpoint:
+        for name, value in in_bucket(endpoint).items():
+            monkeypatch.setenv(name, value)
+        machine("one")
+        assert tell("jobs/hourly", "failed", ALERT)
+        machine("other")
+        assert not alerts.stands_well("jobs/hourly")
+        assert not tell("jobs/hourly", "failed", ALERT)
+        assert tell("jobs/hourly", WELL, ALERT)
+        machine("one")
+        assert alerts.stands_well("jobs/hourly")
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"other": 1}'])
