@@ -33,6 +33,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Stopped. What was answered is kept; run again to go on.", file=sys.stderr)  # noqa: T201
         code = STOPPED
+    signal.setitimer(signal.ITIMER_REAL, 0)
     sys.exit(code)
 
 
