@@ -28,6 +28,9 @@ INDEX = "index.json"
 EVIDENCE = "evidence.json"
 LEVELS = ("documented", "schema-checked", "vendor-verified")
 """How far a spec has been proved, from least to most."""
+_PARTS = re.compile(rb"^(?=[a-z_]+:)", re.MULTILINE)
+_UNLISTED = (b"examples:", b"settings:", b"fields:", b"errors:", b"notes:", b"check:", b"auth:")
+"""Parts of a spec that no listing shows: half of what there is to parse."""
 _EXTENDS = re.compile(rb"^extends:[ \t]*['\"]?([A-Za-z0-9_]+)", re.MULTILINE)
 
 Head = dict[str, Any]
@@ -230,8 +233,13 @@ def _mapping(path: Path, text: bytes) -> dict[str, Any]:
     import yaml
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    listed = b"".join(part for part in _PARTS.split(text) if not part.startswith(_UNLISTED))
     try:
-        document = yaml.load(text, loader)  # noqa: S506 - a safe loader
+        try:
+            document = yaml.load(listed, loader)  # noqa: S506 - a safe loader
+        except yaml.YAMLError:
+            # What is listed refers to an anchor in what is not.
+            document = yaml.load(text, loader)  # noqa: S506 - a safe loader
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     return document if isinstance(document, dict) else {}
