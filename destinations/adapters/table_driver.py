@@ -85,7 +85,7 @@ class Server(Protocol):
         """The same columns in the types that ``write`` takes."""
         ...
 
-    def problems(self, rows: pl.DataFrame) -> pl.Expr:
+    def problems(self, _rows: pl.DataFrame, /) -> pl.Expr:
         """Text of the rule that a row breaks, null where none."""
         ...
 

@@ -12,7 +12,6 @@ from destinations.driver import KEY, Capabilities, Operation
 
 Dialect = Literal[
     "postgres", "sqlite", "duckdb", "mysql", "mssql", "oracle", "snowflake", "redshift",
-    "databricks", "bigquery", "clickhouse",
 ]  # fmt: skip
 WRITES = frozenset({Operation.UPSERT, Operation.ADD})
 Quote = Callable[[str], str]
@@ -44,15 +43,6 @@ _TYPES: dict[Dialect, tuple[str, ...]] = {  # in the order of _KINDS
         "boolean", "bigint", "decimal(38, 0)", "double precision", "date", "timestamp", "super",
         "varchar(65535)",
     ),
-    "databricks": (
-        "boolean", "bigint", "decimal(38, 0)", "double", "date", "timestamp", "string", "string",
-    ),
-    "bigquery": (
-        "bool", "int64", "bignumeric", "float64", "date", "timestamp", "json", "string",
-    ),
-    "clickhouse": (
-        "Bool", "Int64", "Int128", "Float64", "Date32", "DateTime64(6, 'UTC')", "String", "String",
-    ),
 }  # fmt: skip
 
 
@@ -64,8 +54,7 @@ def quote(*names: str) -> str:
 def column_type(dtype: pl.DataType, dialect: Dialect) -> str:
     """The type of a new column for values of ``dtype``; decimals keep precision and scale."""
     if isinstance(dtype, pl.Decimal):
-        name = "bignumeric" if dialect == "bigquery" else "decimal"
-        return f"{name}({dtype.precision}, {dtype.scale})"
+        return f"decimal({dtype.precision}, {dtype.scale})"
     if isinstance(dtype, (pl.UInt64, pl.Int128)):
         kind = "huge"
     elif isinstance(dtype, pl.Datetime):
@@ -99,11 +88,6 @@ def problems(
     return rows.select(pl.when(differs).then(pl.lit(text)).alias("problem")).to_series()
 
 
-def backticked(name: str) -> str:
-    """An identifier as BigQuery and Databricks quote it."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 def create_table(table: str, key: str, key_type: str, columns: Mapping[str, str]) -> str:
     """``table`` is already quoted; ``columns`` maps plain names to types."""
     others = "".join(f", {quote(name)} {kind}" for name, kind in columns.items())
@@ -125,14 +109,15 @@ def upsert(table: str, key: str, fields: Sequence[str], source: str) -> str:
 
 
 def merge(
-    table: str, names: Sequence[str], source: str, quoted: Quote = quote, target: str = "t"
+    table: str, names: Sequence[str], source: str, quoted: Quote = quote, on: str = ""
 ) -> str:
     """Update the rows of ``table`` that ``source`` (aliased ``s``) has, and insert the others.
 
     Args:
-        table: quoted, with the alias ``target`` where the database takes one.
+        table: quoted, with the alias ``t``.
         names: the key column, then the fields; the source names its columns alike.
         source: a query in brackets, or a table; with the alias ``s``.
+        on: when a row of ``t`` is one of ``s``, if not by equal keys.
     """
     key, fields = quoted(names[0]), [quoted(name) for name in names[1:]]
     updates = ", ".join(f"{name} = s.{name}" for name in fields)
@@ -140,7 +125,7 @@ def merge(
     columns = ", ".join([key, *fields])
     values = ", ".join(f"s.{name}" for name in [key, *fields])
     return (
-        f"merge into {table} using {source} on {target}.{key} = s.{key}{matched}"  # noqa: S608 - quoted names
+        f"merge into {table} using {source} on {on or f't.{key} = s.{key}'}{matched}"  # noqa: S608 - quoted names
         f" when not matched then insert ({columns}) values ({values})"
     )
 
