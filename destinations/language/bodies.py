@@ -11,7 +11,7 @@ policy    a key whose value is     an element of an array that is
           null                     null
 ========  =======================  ===============================
 drop      left out                 left out (so is an object of
-                                   which nothing remains)
+                                   whose fields none remains)
 send      ``null``                 ``null``
 empty     ``""``                   ``""``
 ========  =======================  ===============================
@@ -30,6 +30,7 @@ from typing import Any, Literal
 import polars as pl
 
 from destinations.language.template import (
+    CUSTOM,
     FIELDS,
     Array,
     Constant,
@@ -176,14 +177,28 @@ class Writer:
         return found.fill_null("null" if self.nulls == "send" else '""')
 
     def _element(self, node: Node) -> pl.Expr:
-        """An array's element; under ``drop`` an object of which nothing remains is null."""
+        """An array's element; under ``drop`` an object of which nothing of the row remains is null."""
         if self.nulls != "drop" or not isinstance(node, Object) or not node.members:
             return self.json(node)
+        told = [member for member in node.members if not self._is_fixed(member)]
+        if told and all(_is_field(member) for member in told):
+            # `{type: home, value: "{phone}"}` without a phone would say that there is none.
+            values = [self.json(member.value).is_not_null() for member in told]
+            written = _wrapped("{", self._members(node), "}")
+            return pl.when(pl.any_horizontal(values)).then(written)
         only = node.members[0] if len(node.members) == 1 else None
         if isinstance(only, Member) and isinstance(only.value, Object):
             return _wrapped("{", pl.concat_str(self._key(only), self._element(only.value)), "}")
         members = self._members(node)
         return pl.when(members != "").then(_wrapped("{", members, "}"))
+
+    def _is_fixed(self, member: Member | Spread) -> bool:
+        """Whether a member is the same in every row."""
+        if isinstance(member, Spread) or not isinstance(
+            member.value, Constant | Placeholder | Text
+        ):
+            return False
+        return all(self.scope.is_constant(found.name) for found in placeholders(member.value))
 
     def _members(self, node: Object) -> pl.Expr:
         parts: list[pl.Expr] = []
@@ -257,6 +272,11 @@ def constant_text(text: str, constants: Mapping[str, Any]) -> str | None:
     """A string of the spec that names nothing of a row, filled in."""
     found: str | None = pl.select(Writer(Scope({}, constants)).text(parse_text(text))).item()
     return found
+
+
+def _is_field(member: Member | Spread) -> bool:
+    value = member.value
+    return isinstance(value, Placeholder) and value.name not in (FIELDS, CUSTOM)
 
 
 def _object_value(found: Value, functions: tuple[Function, ...]) -> Value:

@@ -31,7 +31,13 @@ from destinations.language.template import (
     Text,
 )
 from destinations.sandbox.functions import UnreadableError, is_digest, mapped_value
-from destinations.sandbox.shapes import may_be_absent, short, shown, text_pattern
+from destinations.sandbox.shapes import (
+    may_be_absent,
+    may_be_absent_element,
+    short,
+    shown,
+    text_pattern,
+)
 
 MOST_PROBLEMS = 5
 
@@ -171,7 +177,7 @@ class Reading:
         for item in items:
             at = len(present)
             fits = at < len(value) and not self._attempt(item, value[at]).problems
-            if not fits and spare and may_be_absent(item, self.settings):
+            if not fits and spare and may_be_absent_element(item, self.settings):
                 spare -= 1
             else:
                 present.append(item)

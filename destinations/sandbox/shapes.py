@@ -16,6 +16,7 @@ from destinations.language.template import (
     Each,
     File,
     Node,
+    Object,
     Placeholder,
     Spread,
     Text,
@@ -44,6 +45,20 @@ def may_be_absent(node: Node, settings: Mapping[str, Setting]) -> bool:
     return all(
         isinstance(member, Spread) or may_be_absent(member.value, settings)
         for member in node.members
+    )
+
+
+def may_be_absent_element(node: Node, settings: Mapping[str, Setting]) -> bool:
+    """The same of an array's element: constants beside fields do not keep an object there."""
+    if not isinstance(node, Object):
+        return may_be_absent(node, settings)
+    told = [
+        member
+        for member in node.members
+        if isinstance(member, Spread) or not isinstance(member.value, Constant)
+    ]
+    return bool(told) and all(
+        isinstance(member, Spread) or may_be_absent(member.value, settings) for member in told
     )
 
 

@@ -54,9 +54,16 @@ def as_text(value: Any) -> str | None:
 
 
 def nothing(node: Node, value: Any) -> bool:
-    """Whether nothing remains of an object: no member, or one that is such an object itself."""
+    """Whether nothing remains of an object: no member, one that is such an object itself, or
+    constants beside fields that are all null.
+    """
     if not isinstance(node, Object) or not node.members:
         return False
+    told = [m for m in node.members if isinstance(m, Spread) or not isinstance(m.value, Constant)]
+    if told and all(
+        isinstance(m.value, Placeholder) and m.value.name not in ("fields", "custom") for m in told
+    ):
+        return not any(isinstance(m, Member) and m.key.value in value for m in told)
     if len(node.members) == 1 and isinstance(node.members[0], Member) and len(value) == 1:
         [inner] = value.values()
         return nothing(node.members[0].value, inner)
