@@ -250,7 +250,7 @@ def _accepted(
     captures, lacking = _captured(answer.capture, document, headers)
     if lacking:
         return _in_doubt(rows, f"The answer lacks '{lacking}'.")
-    if answer.accepted or answer.rejected:
+    if answer.lists:
         return _named(answer, document, rows, captures)
     ids, lacking = _captured({"id": answer.id} if answer.id else {}, document, headers)
     if lacking:
@@ -318,12 +318,13 @@ def _named(answer: Answer, document: Any, rows: pl.DataFrame, captures: dict[str
                 status[position], message[position] = Status.ACCEPTED.value, None
                 remote[position] = identifier_of(answer.accepted, element)
     nameless = 0
-    for refusals in answer.rejected:
-        for positions, element in elements_of(answer, refusals, document, rows):
-            words = words_of(refusals, element)
+    refused = [(named, Status.REJECTED) for named in answer.rejected]
+    for named, fate in refused + [(named, Status.RETRY) for named in answer.retry]:
+        for positions, element in elements_of(answer, named, document, rows):
+            words = words_of(named, element)
             nameless += not positions
             for position in positions:
-                status[position], message[position] = Status.REJECTED.value, words
+                status[position], message[position] = fate.value, words
     if nameless and not answer.accepted:
         # Somebody was refused and we cannot tell who: nobody counts as delivered.
         why = f"The answer refuses {nameless} rows that it does not name."

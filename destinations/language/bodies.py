@@ -250,7 +250,10 @@ class Writer:
         else:
             members = self._mapped_members(placeholder, frozenset())
             written = _wrapped("{", _joined(members, self.nulls == "drop"), "}")
-        if any(function.name == "json" for function in placeholder.functions):
+        names = [function.name for function in placeholder.functions]
+        if names[-2:] == ["json", "base64"]:
+            return pl.concat_str(pl.lit('"'), written.str.encode("base64"), pl.lit('"'))
+        if "json" in names:
             return quoted(written)
         return written
 

@@ -57,6 +57,8 @@ class Answer(Part):
     accepted: NamedRows | None = None
     rejected: Annotated[tuple[NamedRows, ...], BeforeValidator(_several)] = ()
     """One list, or several where the vendor parts its refusals by reason."""
+    retry: Annotated[tuple[NamedRows, ...], BeforeValidator(_several)] = ()
+    """The same of rows that the vendor cannot take now (throttled, locked): they are sent again."""
     count: str | None = None
     """Dotted path of the number of rows taken; another number than sent is a refusal of the
     batch without row detail."""
@@ -79,7 +81,7 @@ class Answer(Part):
     @property
     def lists(self) -> tuple[NamedRows, ...]:
         """All lists that name rows, those of the accepted first."""
-        return (*((self.accepted,) if self.accepted else ()), *self.rejected)
+        return (*((self.accepted,) if self.accepted else ()), *self.rejected, *self.retry)
 
 
 class ErrorRule(Part):

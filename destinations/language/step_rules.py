@@ -195,6 +195,7 @@ def _answer(
             yield Broken((*path, "match", key), error.message)
     for named in answer.lists:
         name = "accepted" if named is answer.accepted else "rejected"
+        name = "retry" if named in answer.retry else name
         if (named.index is None) == (named.key is None):
             fix = "Write `index:` (a position) or `key:` (a value of the row)."
             yield Broken((*path, name), "exactly one of index and key names a row", fix)

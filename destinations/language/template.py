@@ -63,8 +63,9 @@ FUNCTIONS: dict[str, str] = {
 }
 NEEDS_ARGUMENT = frozenset({"format", "first", "or", "pairs", "keys"})
 TAKES_ARGUMENT = NEEDS_ARGUMENT | {"yes_no"}
-OBJECT_FUNCTIONS = frozenset({"string", "keys", "pairs", "json"})
-"""The functions that may follow ``{fields}`` and ``{custom}`` (``string``: every value as text)."""
+OBJECT_FUNCTIONS = frozenset({"string", "keys", "pairs", "json", "base64"})
+"""The functions that may follow ``{fields}`` and ``{custom}`` (``string``: every value as text;
+``base64``, after ``json``: the JSON text in base64)."""
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 
@@ -294,6 +295,8 @@ def _placeholder(inner: str) -> Placeholder:
     parsed = tuple(_function(function, inner) for function in functions)
     if name in (FIELDS, CUSTOM):
         for function in parsed:
+            if function.name == "base64" and not functions.count("json"):
+                raise TemplateError(f"'{{{inner}}}': base64 is made of text: write `|json|base64`")
             if function.name not in OBJECT_FUNCTIONS:
                 raise TemplateError(
                     f"'{{{inner}}}': '{function.name}' takes one value, not an object"

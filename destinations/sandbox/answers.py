@@ -44,6 +44,8 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
     for named in answer.lists:
         # Of several lists of refusals the sandbox fills the first.
         wanted = named in answer.rejected
+        if named in answer.retry:
+            continue
         told = [] if wanted and named is not answer.rejected[0] else verdicts
         _name_rows(lists.setdefault(named.at, []), named, told, refused=wanted)
     for path, elements in lists.items():

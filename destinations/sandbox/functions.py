@@ -97,7 +97,7 @@ def _keys(function: Function, value: Any) -> dict[str, Any]:
     return {key.removeprefix(before).removesuffix(after): item for key, item in value.items()}
 
 
-_OBJECT_ORDER = {"json": 0, "pairs": 1, "keys": 2}
+_OBJECT_ORDER = {"base64": 0, "json": 1, "pairs": 2, "keys": 3}
 
 _BACKWARDS: dict[str, Callable[[Function, Any], Any]] = {
     "base64": _base64,

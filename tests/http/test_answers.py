@@ -60,6 +60,8 @@ def statuses(found):
         ({"rejected": [{"at": "e", "key": "@"}, {"at": "f", "key": "@"}]}, {"e": ["a"], "f": ["c"]}, "rar"),
         ({"rejected": {"at": "e", "key": "@"}, "refused_count": "n"}, {"e": ["a"], "n": 1}, "raa"),
         ({"rejected": {"at": "e", "key": "@"}, "refused_count": "n"}, {"e": ["a"], "n": 2}, "rrr"),
+        # who is to be sent again
+        ({"accepted": {"at": "r", "index": "#", "when": {"e": None}}, "retry": {"at": "r", "index": "#", "when": {"e": "busy"}}}, {"r": [{}, {"e": "busy"}, {"e": "other"}]}, "ari"),
         # refused wins over accepted
         ({"accepted": {"at": "d", "key": "@"}, "rejected": {"at": "e", "key": "@"}}, {"d": ["a", "b"], "e": ["b"]}, "ari"),
         # counts
@@ -133,3 +135,11 @@ def test_a_header_is_captured_whatever_its_case():
     found = judge(spec, spec.operations["add"], response, ROWS.head(1), idempotent=True)
     assert found.results["remote_id"].to_list() == ["500"]
     assert found.captures == {"id": "500", "page": None}
+
+
+def test_who_cannot_be_taken_now_is_sent_again():
+    busy = {"at": "r", "index": "#", "when": {"error": "busy"}}
+    refused = {"at": "r", "index": "#", "when": {"ok": False}, "message": "error"}
+    body = {"r": [{"ok": True}, {"ok": False, "error": "busy"}, {"ok": False, "error": "bad"}]}
+    found = verdict({"rejected": refused, "retry": busy}, body).results
+    assert found["status"].to_list() == ["accepted", "retry", "rejected"]
