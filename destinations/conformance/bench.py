@@ -19,6 +19,7 @@ from destinations.language.spec import Spec
 from destinations.previews import example_model
 from destinations.registry import adapter_module, offered_operations
 from destinations.sandbox import Sandbox
+from destinations.sandbox.routes import names_people
 
 AUDIENCE = "loyal_customers"
 ORDER = (
@@ -60,8 +61,10 @@ class Bench:
         """The operation that makes somebody a member.
 
         Raises:
-            DoesNotApply: it keeps nobody, it only takes events.
+            DoesNotApply: it keeps nobody, it only takes events or appends records.
         """
+        if not names_people(self.spec):
+            raise DoesNotApply("it keeps records, of nobody in particular")
         for one in (Operation.ADD, Operation.UPSERT):
             if one in self.operations:
                 return one
@@ -155,13 +158,23 @@ def _open(spec: Spec, sandbox: Sandbox | None) -> Driver:
         name="conformance",
         destination=spec.id,
         consent="not_required",
-        settings={name: {"env": "UNSET"} for name, one in spec.settings.items() if one.secret},
+        settings=_settings(spec),
         sandbox=True,
     )
     clock = _Clock()
     limits = Path(sandbox.state_file).parent / "conformance" / f"{spec.id}.json"
     limiter = Limiter(limits, (), clock=clock.now, sleep=clock.sleep)
     return open_http(spec, connection, {}, AUDIENCE, limiter=limiter, sandbox=sandbox.url)
+
+
+def _settings(spec: Spec) -> dict[str, Any]:
+    """Those without an example: secrets, and the id of an audience that nobody creates."""
+    given: dict[str, Any] = {
+        name: {"env": "UNSET"} for name, one in spec.settings.items() if one.secret
+    }
+    if spec.audience is not None and spec.audience.create is None:
+        given[spec.audience.setting] = spec.settings[spec.audience.setting].example
+    return given
 
 
 class _Clock:

@@ -10,14 +10,15 @@ from destinations.http.auth import Authorizer, authorizer_of, header_text
 from destinations.http.kept import Kept, kept_dir
 from destinations.http.redaction import Redactor
 from destinations.http.session import Sessions, joined, split_url
-from destinations.http.signing import OAuth1Signature, SignedToken, SigV4Signature
+from destinations.http.signing import OAuth1Signature, SignedToken, SigV4Signature, made_up_key
 from destinations.http.token_requests import Fill, TokenRequests, assertion, oauth2_request
 from destinations.http.tokens import TokenLogin
 from destinations.language.bodies import constant_text
 from destinations.language.compile import request_without_rows
-from destinations.language.logins import Jwt, Login, OAuth1, OAuth2, SigV4
+from destinations.language.logins import Assertion, Jwt, Login, OAuth1, OAuth2, SigV4
 from destinations.language.spec import Spec
 from destinations.language.steps import Step
+from destinations.language.template import SETTINGS, Placeholder, parse_text
 
 SANDBOX_TOKENS = "/_token"
 """Where the sandbox plays a login that stands on another host than the vendor's API."""
@@ -42,6 +43,8 @@ def login_of(
         ConfigurationError: a part of the login is empty or unusable.
     """
     constants = {f"settings.{name}": value for name, value in settings.items()}
+    if sandbox:
+        constants |= _made_up_keys(spec)
 
     def fill(text: str) -> str | None:
         return constant_text(text, constants)
@@ -84,6 +87,16 @@ def login_of(
             )
         case _:
             return authorizer_of(spec, settings)
+
+
+def _made_up_keys(spec: Spec) -> dict[str, str]:
+    """Private keys for the sandbox, to which no real one goes: a text would sign nothing."""
+    signs = spec.auth.assertion if isinstance(spec.auth, OAuth2) else spec.auth
+    node = parse_text(signs.key) if isinstance(signs, Assertion) else None
+    if not isinstance(node, Placeholder) or node.scope != SETTINGS:
+        return {}
+    made = made_up_key(signs.algorithm)
+    return {} if made is None else {node.name: made}
 
 
 def _token_login(

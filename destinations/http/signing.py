@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -60,6 +61,22 @@ def signed_token(
             f"The signing key is no key for {algorithm} ({type(error).__name__}).",
             "Check the environment variable that the connection names.",
         ) from None
+
+
+@cache
+def made_up_key(algorithm: str) -> str | None:
+    """A private key of nobody's, in PEM; None where any text is one."""
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    match algorithm[:2]:
+        case "RS":
+            return RSAKey.generate_key(2048).as_pem(private=True).decode()
+        case "ES":
+            return ECKey.generate_key("P-256").as_pem(private=True).decode()
+        case "Ed":
+            return OKPKey.generate_key("Ed25519").as_pem(private=True).decode()
+        case _:
+            return None
 
 
 @dataclass(frozen=True)

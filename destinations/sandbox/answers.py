@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from destinations.language.replies import HEADER, Answer, NamedRows
 from destinations.language.spec import Spec
-from destinations.language.template import Placeholder, parse_text
+from destinations.language.template import META, SETTINGS, Placeholder, parse_text
 from destinations.sandbox.routes import Effect, Route, names_refusals
 
 ITSELF = "@"
@@ -24,6 +25,8 @@ class Verdict:
     remote_id: str | None = None
     refusal: str | None = None
     """The vendor's words where the row is refused."""
+    audiences: tuple[Mapping[str, Any], ...] = ()
+    """Of one who was asked for: the settings that name each of the audiences they are in."""
 
     def value(self, name: str) -> Any:
         """The value that names the row in an answer."""
@@ -67,9 +70,13 @@ def success(route: Route, verdicts: list[Verdict]) -> tuple[int, Any]:
         if answer.id and remote_id is not None:
             found = place(found, answer.id.removesuffix("?"), remote_id)
         if answer.at:
-            for path, text in answer.match.items():
-                found = place(found, path, _matched(text, verdicts[0]))
-            found = place(body, answer.at, [found])
+            elements = []
+            for audience in verdicts[0].audiences or ({},):
+                element = copy.deepcopy(found)
+                for path, text in answer.match.items():
+                    element = place(element, path, _matched(text, verdicts[0], audience))
+                elements.append(element)
+            found = place(body, answer.at, elements)
         body = found
     elif answer.at and not verdicts:
         body = place(body, answer.at, [])
@@ -96,10 +103,23 @@ def finds_nobody(answer: Answer) -> bool:
     return answer.at is not None or any(path and path.endswith("?") for path in paths)
 
 
-def _matched(text: str, verdict: Verdict) -> Any:
-    """The value of a row that an element is found by."""
+def _matched(text: str, verdict: Verdict, audience: Mapping[str, Any]) -> Any:
+    """The value of a row, or of the audience it is in, that an element is found by."""
     node = parse_text(text)
-    return verdict.value(node.name) if isinstance(node, Placeholder) else text
+    if not isinstance(node, Placeholder):
+        return text
+    value = audience.get(node.name, verdict.value(node.name))
+    number = any(one.name == "integer" for one in node.functions) and str(value).isdigit()
+    return int(value) if number else value
+
+
+def asks_for_audience(answer: Answer) -> bool:
+    """Whether the answer lists the audiences of a person, one of which is looked for."""
+    nodes = map(parse_text, answer.match.values())
+    return any(
+        isinstance(one, Placeholder) and (one.scope == SETTINGS or one.name == f"{META}.audience")
+        for one in nodes
+    )
 
 
 def failure(

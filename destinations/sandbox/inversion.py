@@ -37,6 +37,7 @@ from destinations.sandbox.shapes import (
     short,
     shown,
     text_pattern,
+    usual,
 )
 
 MOST_PROBLEMS = 5
@@ -73,6 +74,10 @@ class Reading:
     rows: list[Row] | None = None
     """What stands inside ``each``, one per element; None where there was none."""
     problems: list[str] = field(default_factory=list)
+    required: frozenset[str] = frozenset()
+    """Fields that every row has."""
+    doubts: int = 0
+    """Signs that another template is meant: a required field left out, another setting's value."""
     job: str | None = None
     """The id of the job that the request is about."""
 
@@ -135,11 +140,17 @@ class Reading:
             row.remote_id = str(value)
 
     def _share(self, name: str, value: Any, where: str) -> None:
-        if isinstance(value, dict | list):
+        setting = self.settings.get(name.removeprefix(f"{SETTINGS}."))
+        if value is None and setting is not None and setting.required:
+            self.problem(where, f"must be a value ({name})")
+        elif isinstance(value, dict | list):
             self.problem(where, f"must be one value ({name})")
         elif value is not None and str(self.shared.setdefault(name, value)) != str(value):
             # The value may be a secret, so it is not shown.
             self.problem(where, f"gives another {name} than the rest of the request")
+        elif setting is not None and str(value) not in usual(setting):
+            others = (one for one in self.settings.values() if not one.secret)
+            self.doubts += any(str(value) in usual(one) for one in others)
 
     def _same(self, expected: Any, value: Any) -> bool:
         if self.as_text and not isinstance(expected, str) and isinstance(value, str):
@@ -176,14 +187,14 @@ class Reading:
         spare = len(items) - len(value)
         for item in items:
             at = len(present)
-            fits = at < len(value) and not self._attempt(item, value[at]).problems
+            fits = at < len(value) and not self.attempt(item, value[at]).problems
             if not fits and spare and may_be_absent_element(item, self.settings):
                 spare -= 1
             else:
                 present.append(item)
         return present
 
-    def _attempt(self, node: Node, value: Any) -> Reading:
+    def attempt(self, node: Node, value: Any) -> Reading:
         """Read apart from everything read so far."""
         attempt = Reading(self.settings, self.nulls, self.as_text, self.json_within)
         attempt.read(node, value, "", Row())
@@ -222,6 +233,8 @@ class Reading:
                     self._read_value(member.value, left.pop(key), path, row)
                 elif not may_be_absent(member.value, self.settings):
                     self.problem(path, "is missing")
+                elif isinstance(member.value, Placeholder) and member.value.scope is None:
+                    self.doubts += member.value.name in self.required
             else:
                 named.append((member, spread is not None))
         for member, after_spread in named:
@@ -246,9 +259,16 @@ class Reading:
         except orjson.JSONDecodeError:
             self.problem(where, "must be JSON text")
             return
+        before = self.as_text, self.json_within
         self.as_text = self.json_within = False
         self.read(node, value, where, row)
-        self.as_text = self.json_within = True
+        self.as_text, self.json_within = before
+
+    def read_parameter(self, node: Node, value: str, where: str, row: Row) -> None:
+        """A parameter of the query; an object there is JSON text."""
+        before, self.json_within = self.json_within, True
+        self._read_value(node, value, where, row)
+        self.json_within = before
 
     def _read_file(self, node: File, value: Any, where: str, row: Row) -> None:
         before = self.as_text, self.json_within
@@ -262,21 +282,21 @@ class Reading:
     ) -> None:
         """A member whose key is a setting: which of the keys left is it?
 
-        The one an earlier row showed, else the one whose value fits; of several the setting's
-        example, else the one that stands where the template has it.
+        The one an earlier row showed, else the setting's example, else the one whose value fits;
+        of several the one that stands where the template has it.
         """
-        fitting = [key for key in left if self._fits(member, key, left[key])]
-        if not fitting:
-            if not may_be_absent(member.value, self.settings):
-                self.problem(where, f"lacks the key {shown(member.key)}")
-            return
         examples = {
             self.settings[key.local].example
             for key in (member.key,)
             if isinstance(key, Placeholder) and key.scope == SETTINGS and key.local in self.settings
         }
-        preferred = [key for key in fitting if key in examples] or fitting
-        key = preferred[-1 if after_spread else 0]
+        meant = examples & left.keys() or left.keys()
+        fitting = [key for key in left if key in meant and self._fits(member, key, left[key])]
+        if not fitting:
+            if not may_be_absent(member.value, self.settings):
+                self.problem(where, f"lacks the key {shown(member.key)}")
+            return
+        key = fitting[-1 if after_spread else 0]
         if isinstance(member.key, Placeholder):
             self.bind(member.key, key, where, row)
         else:
@@ -288,11 +308,11 @@ class Reading:
     def _fits(self, member: Member, key: str, value: Any) -> bool:
         if isinstance(member.key, Placeholder):
             known = self.shared.get(member.key.name)
-            if known is not None and known != key:
+            if known is not None and str(known) != key:
                 return False
             setting = self.settings.get(member.key.local)
             if setting and setting.pattern and not re.fullmatch(setting.pattern, key):
                 return False
         return not (
-            self._attempt(member.key, key).problems or self._attempt(member.value, value).problems
+            self.attempt(member.key, key).problems or self.attempt(member.value, value).problems
         )

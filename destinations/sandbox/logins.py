@@ -83,12 +83,13 @@ class Tokens:
 
 
 def _grant_problem(auth: OAuth2, headers: Mapping[str, str], body: bytes) -> str | None:
+    grant = auth.params.get("grant_type", GRANTS[auth.grant])
     try:
         form = orjson.loads(body) if auth.encoding == "json" else dict(parse_qsl(body.decode()))
     except ValueError:
         return f"the body is no {auth.encoding}"
-    if not isinstance(form, dict) or form.get("grant_type") != GRANTS[auth.grant]:
-        return f"grant_type must be {GRANTS[auth.grant]}"
+    if not isinstance(form, dict) or form.get("grant_type") != grant:
+        return f"grant_type must be {grant}"
     needed = {
         "refresh_token": ("refresh_token",),
         "client_credentials": (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from destinations.language.template import Placeholder
 from destinations.sandbox.answers import Verdict
 from destinations.sandbox.functions import derived
 from destinations.sandbox.inversion import Row
-from destinations.sandbox.routes import Effect, Route, names_refusals
+from destinations.sandbox.routes import Effect, Route, digest_placeholders, names_refusals
 from destinations.sandbox.storage import Transaction
 
 KEY_FIELD = "meta.key"
@@ -26,11 +27,15 @@ class Book:
     identifiers: tuple[str, ...]
     digests: tuple[Placeholder, ...]
     """Placeholders by whose value its requests name people."""
+    knows_all: bool = False
+    """Its requests make nobody: whoever is asked for is there."""
 
     @classmethod
-    def of(cls, spec: Spec, digests: list[Placeholder]) -> Book:
+    def of(cls, spec: Spec, found: list[Route]) -> Book:
         identifiers = (name for name, declared in spec.fields.items() if declared.identifier)
-        return cls(spec.id, tuple(identifiers), tuple(digests))
+        writing = [one for one in found if one.effect in _WRITING]
+        knows_all = bool(writing) and all(one.by_id for one in writing)
+        return cls(spec.id, tuple(identifiers), tuple(digest_placeholders(found)), knows_all)
 
     def identity(self, row: Row) -> tuple[str, str] | None:
         """The identifier the vendor goes by: the first declared that the row has, or its key."""
@@ -54,6 +59,23 @@ class Book:
             if found is not None:
                 return found
         return None if row.key is None else change.find_key(self.destination, row.key)
+
+    def audiences(
+        self, change: Transaction, route: Route, row: Row, shown: Mapping[str, Any]
+    ) -> list[Mapping[str, Any]]:
+        """The settings that name each audience the row's person is in, of those looked into.
+
+        Args:
+            shown: values of settings that requests showed before.
+        """
+        profile = self.find(change, row)
+        targets = [] if profile is None else change.targets(self.destination, profile)
+        if route.within_audience:
+            targets = [one for one in targets if one == route.target(shown)]
+        return [
+            {**shown, **dict(zip(route.targets, target.split(","), strict=False))}
+            for target in targets
+        ]
 
     def aliases(self, row: Row) -> list[str]:
         """The digests by which later requests may name the row."""
@@ -88,6 +110,9 @@ def refusal(book: Book, change: Transaction, route: Route, row: Row) -> str | No
 
 def absent(book: Book, change: Transaction, route: Route, rows: list[Row]) -> bool:
     """Whether the one person a request asks for is not there."""
+    identity = book.identity(rows[0]) if book.knows_all and len(rows) == 1 else None
+    if route.effect is Effect.LOOK and identity is not None:
+        change.upsert(book.destination, *identity, {})
     asks = route.effect in (Effect.LOOK, Effect.LEAVE, Effect.ERASE)
     return asks and len(rows) == 1 and book.find(change, rows[0]) is None
 
@@ -101,7 +126,7 @@ def apply(
     shared: dict[str, Any],
 ) -> list[Verdict]:
     """Do what the request asks for every row that is not refused; one verdict per row."""
-    target = ",".join(str(shared[name]) for name in route.targets if name in shared)
+    target = route.target(shared)
     delivery = shared.get("meta.delivery")
     verdicts = []
     for position, (row, words) in enumerate(zip(rows, refusals, strict=True)):

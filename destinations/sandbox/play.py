@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ from destinations.language.template import SETTINGS
 from destinations.sandbox import checks
 from destinations.sandbox.answers import (
     Verdict,
+    asks_for_audience,
     failure,
     false_success,
     finds_nobody,
@@ -32,7 +33,6 @@ from destinations.sandbox.routes import (
     UPLOADS,
     Effect,
     Route,
-    digest_placeholders,
     routes,
 )
 from destinations.sandbox.storage import Store, Transaction
@@ -94,7 +94,14 @@ class Player:
         self._jobs = Jobs()
         self._tokens = Tokens(spec)
         self._audiences: dict[str, str] = {}
-        self._book = Book.of(spec, digest_placeholders(self._routes))
+        self._shown = {
+            f"{SETTINGS}.{name}": one.example
+            for name, one in spec.settings.items()
+            if one.example is not None
+        }
+        """Settings, with the values that requests had last."""
+        self._naming_audiences = {name for route in self._routes for name in route.targets}
+        self._book = Book.of(spec, self._routes)
 
     def play(self, request: Request) -> Reply:
         """Answer one request and keep what it did."""
@@ -158,14 +165,17 @@ class Player:
                 raise _Refused(*failure(spec, route, str(error), 400)) from None
             reading = read_route(route, spec, found, query, request.headers, body)
             readings.append((route, reading))
-            if not reading.problems:
+            if not any(_unlikeliness(route, reading)):
                 break
-        route, reading = min(readings, key=lambda pair: len(pair[1].problems))
+        route, reading = min(readings, key=lambda pair: _unlikeliness(*pair))
         form = checks.form_problem(route, request.headers)
         problems = [form, *reading.problems] if form else reading.problems
         if problems:
             text = f"This is no valid {route.label}: {'; '.join(problems)}"
             raise _Refused(*failure(spec, route, text, 415 if form else 400))
+        self._shown |= {
+            name: value for name, value in reading.shared.items() if name in self._naming_audiences
+        }
         if route.of_job:
             # What a later step of a job names by an earlier answer is the job.
             reading.job, reading.single.remote_id = reading.single.remote_id, None
@@ -229,6 +239,16 @@ class Player:
                 return *nobody(route), []
             if accepting or route.effect is Effect.LOOK:
                 raise _Refused(*failure(self.spec, route, "Not found", 404, "accept"))
+        shared = {**self._shown, **reading.shared}
+        audiences: list[Mapping[str, Any]] = []
+        if route.within_audience or (
+            route.effect is Effect.LOOK and asks_for_audience(route.answer)
+        ):
+            audiences = self._book.audiences(change, route, rows[0], shared)
+            if not audiences and finds_nobody(route.answer):
+                return *nobody(route), []
+            if not audiences:
+                raise _Refused(*failure(self.spec, route, "Not found", 404, "accept"))
         refusals = [self._refusal(change, route, row, faults) for row in rows]
         words = whole(route, refusals)
         if words is not None and opened is not None and route.can_fail:
@@ -241,7 +261,9 @@ class Player:
                 means = "gone" if stale and rows[0].remote_id is not None else None
                 raise _Refused(*failure(self.spec, route, words, 404, means))  # type: ignore[arg-type]
             raise _Refused(*failure(self.spec, route, words, 400, "reject"))
-        verdicts = apply(self._book, change, route, rows, refusals, reading.shared)
+        verdicts = apply(self._book, change, route, rows, refusals, shared)
+        if audiences:
+            verdicts = [replace(one, audiences=tuple(audiences)) for one in verdicts]
         if opened is not None:
             opened[1].verdicts += verdicts
             return *job_answer(route, *opened, origin), verdicts
@@ -315,6 +337,16 @@ class Player:
                 return _masked(path, [found.span(group) for group in groups if found[group]])
         plain = any(route.path.fullmatch(path) for route in self._routes)
         return path if plain else "(a path that may hold a secret)"
+
+
+def _unlikeliness(route: Route, reading: Reading) -> tuple[int, bool, int]:
+    """How little a request looks like this route's; of one without a word of anybody the
+    harmless one is meant.
+    """
+    row = reading.single
+    named = reading.rows or row.fields or row.digests or row.key or row.remote_id
+    nobody = route.effect not in (Effect.NONE, Effect.JOB) and not named
+    return len(reading.problems), nobody, reading.doubts
 
 
 def _secret_groups(spec: Spec, route: Route) -> list[int]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import unquote
 
 from destinations.language.spec import Spec
-from destinations.language.template import Array, Each, Node
+from destinations.language.template import Array, Each, Node, Scalar, parse_text
 from destinations.sandbox.inversion import Reading, Row
 from destinations.sandbox.routes import Route
 from destinations.sandbox.shapes import may_be_absent
@@ -32,6 +33,7 @@ def read_route(
         route.nulls,
         as_text=encoding in ("form", "csv", "xml", "multipart"),
         json_within=encoding in ("form", "csv", "multipart"),
+        required=frozenset(name for name, one in spec.fields.items() if one.required),
     )
     row = reading.single
     for placeholder, piece in zip(route.path_names, path.groups(), strict=True):
@@ -40,9 +42,10 @@ def read_route(
     own_key = spec.auth.name if spec.auth is not None and spec.auth.type == "query" else None
     for name, node in route.query.items():
         if "{" in name:
+            _read_named(reading, name, node, query.keys() - route.query.keys(), query)
             continue
         if name in query:
-            reading.read(node, query[name], f"the query parameter {name}", row)
+            reading.read_parameter(node, query[name], f"the query parameter {name}", row)
         elif not may_be_absent(node, spec.settings):
             reading.problem(f"the query parameter {name}", "is missing")
     if route.operation is not None:
@@ -63,6 +66,23 @@ def read_route(
     elif body is not None and route.operation is not None:
         reading.problem("", "must be empty")
     return reading
+
+
+def _read_named(
+    reading: Reading, name: str, node: Scalar, left: AbstractSet[str], query: Mapping[str, str]
+) -> None:
+    """A parameter whose name holds a setting: of those that the template does not name, the one
+    whose value fits.
+    """
+    key = parse_text(name)
+    members = sorted(one for one in left if _template(name).fullmatch(one))
+    for one in members:
+        if not reading.attempt(node, query[one]).problems:
+            reading.read(key, one, f"the query parameter {one}", reading.single)
+            reading.read(node, query[one], f"the query parameter {one}", reading.single)
+            return
+    if members or not may_be_absent(node, reading.settings):
+        reading.problem(f"the query parameter {name}", "is missing, or has another value")
 
 
 def _from_lines(node: Node, lines: list[Any]) -> Any:

@@ -17,6 +17,7 @@ from destinations.language.spec import Spec
 from destinations.language.steps import Batch, OperationSpec, Step
 from destinations.language.template import (
     META,
+    REMOTE_ID,
     SETTINGS,
     Constant,
     Node,
@@ -27,6 +28,7 @@ from destinations.language.template import (
     placeholders,
 )
 from destinations.sandbox.functions import is_digest
+from destinations.sandbox.shapes import constants
 
 UPLOADS = "/_upload/"
 """Where the upload URLs lead that answers give."""
@@ -52,6 +54,7 @@ _EFFECTS = {
     Operation.TRACK: Effect.TRACK,
     Operation.UPSERT: Effect.WRITE,
 }
+_OF_PEOPLE = (Effect.JOIN, Effect.LEAVE, Effect.ERASE, Effect.WRITE)
 # Of routes that a request fits equally (add and upsert are often one request) the first wins.
 _ORDER = list(Effect)
 
@@ -91,6 +94,30 @@ class Route:
             one.name for one in _everything(self) if one.scope is None and not is_digest(one)
         )
 
+    @cached_property
+    def within_audience(self) -> bool:
+        """Whether it looks for somebody among the members of the audience."""
+        named = {one.name for one in _everything(self)}
+        return self.effect is Effect.LOOK and bool(self.targets) and named.issuperset(self.targets)
+
+    def target(self, shared: Mapping[str, Any]) -> str:
+        """What tells the audience of a request from others, from the values it has."""
+        return ",".join(str(shared[name]) for name in self.targets if name in shared)
+
+    @cached_property
+    def constants(self) -> int:
+        """How many values of its query and body are always the same."""
+        nodes = (*self.query.values(), *(() if self.body is None else (self.body,)))
+        return sum(map(constants, nodes))
+
+    @cached_property
+    def by_id(self) -> bool:
+        """Whether it names rows by an id that the destination gave them."""
+        return any(
+            one.name == REMOTE_ID or one.scope not in (None, SETTINGS, META, "auth")
+            for one in _everything(self)
+        )
+
     @property
     def label(self) -> str:
         return f"{self.operation or 'check'} ({self.step.request})"
@@ -102,14 +129,16 @@ def routes(spec: Spec) -> list[Route]:
     found = []
     for operation, declared in spec.operations.items():
         steps = _steps(declared)
-        of_job = declared.batch is not None and any(not _carries(step) for step in steps)
+        of_job = any(step.until for step in steps) or (
+            declared.batch is not None and any(not _carries(step, declared) for step in steps)
+        )
         for position, step in enumerate(steps):
             if of_job:
                 found.append(_job_route(spec, operation, position, declared, targets))
                 continue
             # A step is the last too for rows that no later one is made for.
             later = steps[position + 1 :]
-            last = all((one.unless or "").startswith(f"{step.name}.") for one in later)
+            last = not any(_follows(one, step) for one in later)
             effect = _effect(spec, operation, step, last=last, only=len(steps) == 1)
             found.append(_route(spec, operation, effect, step, declared, targets))
     audience = (spec.audience.find, spec.audience.create) if spec.audience else ()
@@ -118,11 +147,58 @@ def routes(spec: Spec) -> list[Route]:
         for without_rows in (spec.check, *audience)
         if without_rows is not None
     ]
-    return sorted(found, key=lambda route: _ORDER.index(route.effect))
+    if not names_people(spec):
+        found = [
+            replace(one, effect=Effect.TRACK) if one.effect in _OF_PEOPLE else one for one in found
+        ]
+    return sorted(found, key=lambda route: _rank(route, found))
 
 
-def _carries(step: Step) -> bool:
-    return StepTemplate.of(step, {}).carries
+def names_people(spec: Spec) -> bool:
+    """Whether its requests say who is meant; others append records."""
+    steps = [step for one in spec.operations.values() for step in _steps(one)]
+    return any(one.identifier for one in spec.fields.values()) or any(
+        is_digest(one) or one.name == f"{META}.key" for step in steps for one in _named(step)
+    )
+
+
+def _named(step: Step) -> Iterator[Placeholder]:
+    return (one for _, one in StepTemplate.of(step, {}).placeholders())
+
+
+def _rank(route: Route, others: list[Route]) -> tuple[int, int]:
+    """Small numbers are tried first: by effect, then what an answer has to give most of.
+
+    A removal that is an addition with another value comes before the addition, which could have
+    any value there.
+    """
+    rank = _ORDER.index(route.effect)
+    if route.effect in (Effect.LEAVE, Effect.ERASE):
+        joining = [
+            one.constants
+            for one in others
+            if one.effect is Effect.JOIN and (one.method, one.path) == (route.method, route.path)
+        ]
+        if joining and route.constants > max(joining):
+            rank = -1
+    return rank, -len(route.answer.capture)
+
+
+def _follows(later: Step, step: Step) -> bool:
+    """Whether a later step is made for rows that this step was made for."""
+    if (later.unless or "").startswith(f"{step.name}."):
+        return False
+    if step.when is not None and later.unless == step.when:
+        return False
+    learned = step.unless == "remote_id" and step.answer.id is not None
+    return step.unless is None or later.when != step.unless or learned
+
+
+def _carries(step: Step, declared: OperationSpec) -> bool:
+    """Whether the rows stand in this step's request."""
+    if declared.batch is not None:
+        return StepTemplate.of(step, {}).carries
+    return any(one.scope is None and one.name != REMOTE_ID for one in _named(step))
 
 
 def _job_route(
@@ -135,7 +211,7 @@ def _job_route(
     steps = _steps(declared)
     step = steps[position]
     effect = Effect.JOB
-    if _carries(step):
+    if _carries(step, declared):
         effect = _effect(spec, operation, step, last=True, only=False)
     uploads = {}
     for number, other in enumerate(steps):
@@ -284,14 +360,18 @@ def _path_pattern(base: str, path: str) -> tuple[re.Pattern[str], tuple[Placehol
 
 
 def _targets(spec: Spec) -> tuple[str, ...]:
-    """What in a request says which audience is meant: what add and remove both name."""
-    naming = []
+    """What in a request says which audience is meant: what add and remove both name.
+
+    What a look-up before the removal names counts too.
+    """
+    naming: list[list[str]] = []
     for operation in (Operation.ADD, Operation.REMOVE):
         declared = spec.operations.get(operation)
         if declared is None and operation is Operation.ADD:
             declared = spec.operations.get(Operation.UPSERT)
         if declared is not None:
-            naming.append(list(_names_in(_steps(declared)[-1], spec)))
+            steps = _steps(declared)[-1:] if not naming else _steps(declared)
+            naming.append([name for step in steps for name in _names_in(step, spec)])
     if not naming:
         return ()
     return tuple(

@@ -62,6 +62,27 @@ def may_be_absent_element(node: Node, settings: Mapping[str, Setting]) -> bool:
     )
 
 
+def usual(setting: Setting) -> set[str]:
+    """The values that a specification shows for a setting, as text."""
+    return {str(one) for one in (setting.default, setting.example) if one is not None}
+
+
+def constants(node: Node) -> int:
+    """How many values of a template are always the same."""
+    if isinstance(node, Constant):
+        return 1
+    if isinstance(node, Each):
+        return constants(node.item)
+    if isinstance(node, File):
+        return constants(node.content)
+    if isinstance(node, Array):
+        return sum(map(constants, node.items))
+    if isinstance(node, Object):
+        values = [one.value for one in node.members if not isinstance(one, Spread)]
+        return sum(map(constants, values))
+    return 0
+
+
 @lru_cache(maxsize=4096)
 def text_pattern(text: Text) -> re.Pattern[str]:
     """One group per placeholder, each as short as the text around it allows."""

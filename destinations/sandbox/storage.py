@@ -217,6 +217,14 @@ class Transaction:
             (destination, target, profile),
         )
 
+    def targets(self, destination: str, profile: int) -> list[str]:
+        """The audiences that the profile is in."""
+        rows = self._run(
+            "select target from memberships where destination = ? and profile = ? order by target",
+            (destination, profile),
+        )
+        return [str(row[0]) for row in rows]
+
     def erase(self, profile: int) -> None:
         self._run("delete from profiles where id = ?", (profile,))
 
