@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from destinations.catalog_index import EVIDENCE, digest_of
 from destinations.errors import ConfigurationError
@@ -59,7 +60,8 @@ def sources_in(folder: Path) -> dict[str, list[Source]]:
     """Destination id -> its OpenAPI files, by the folder's ``index.csv``.
 
     The columns ``destination_id`` and ``file`` are needed; ``origin`` and ``vendor_official`` are
-    kept where they are given.
+    kept where they are given. By ``server_url``, descriptions given for another destination of the
+    same host count too.
 
     Raises:
         ConfigurationError: there is no such folder or index.
@@ -72,11 +74,19 @@ def sources_in(folder: Path) -> dict[str, list[Source]]:
             "Name a folder of OpenAPI files, or one file together with a destination.",
         ) from None
     found: dict[str, list[Source]] = {}
+    on_host: dict[str, list[Source]] = {}
+    hosts: dict[str, set[str]] = {}
     for row in rows:
         source = Source(
             folder / row["file"], row.get("origin", ""), row.get("vendor_official") != "no"
         )
+        host = urlsplit(row.get("server_url") or "").netloc
         found.setdefault(row["destination_id"], []).append(source)
+        on_host.setdefault(host, []).append(source)
+        hosts.setdefault(row["destination_id"], set()).add(host)
+    for name, own in found.items():
+        for host in sorted(hosts[name] - {""}):
+            own += [source for source in on_host[host] if source not in own]
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import jsonschema
 from jsonschema.protocols import Validator
@@ -23,12 +23,12 @@ from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 
 from destinations.errors import ConfigurationError
+from destinations.http.openapi_paths import literal_parts, path_pattern, place_of
 
 MOST = 3
 """Findings named for one request."""
 _ROOT = "urn:description"
 _METHODS = ("get", "post", "put", "patch", "delete")
-_NOBODY = ("localhost", "example", ".local", "127.0.0.1", "yourbaseurl")
 _PLACEHOLDER = re.compile(r"<[a-z0-9_]+>")
 _LOGIN_HEADERS = {"authorization", "content-type", "accept", "user-agent"}
 
@@ -59,6 +59,8 @@ class Description:
 
     def __init__(self, document: Mapping[str, Any], *, official: bool = True) -> None:
         self.official = official
+        if "x-aws-signingName" in (document.get("info") or {}):
+            document = _with_epochs(document)
         self._document = document
         resource = Resource.opaque(document)
         self._registry: Registry[Any] = Registry().with_resource(_ROOT, resource)
@@ -66,26 +68,26 @@ class Description:
 
     def disagreements(self, request: Request) -> list[str]:
         """Where a request is not one that is described: plain words, none when it agrees."""
-        method, path = str(request["method"]), urlsplit(str(request["url"])).path or "/"
-        on_path = [one for one in self._operations if one.pattern.fullmatch(path)]
+        method, place = str(request["method"]), place_of(str(request["url"]))
+        on_path = [one for one in self._operations if one.pattern.fullmatch(place)]
         if not on_path:
-            return [f"there is no path like {path}"]
+            return [f"there is no path like {place}"]
         fitting = [one for one in on_path if one.method == method.lower()]
         if not fitting:
             return [f"there is no {method} {on_path[0].template}"]
         # Some descriptions part one path into several by a fragment, one for each kind of body.
-        plainest = min(one.template.count("{") for one in fitting)
+        plainest = max(literal_parts(one.template) for one in fitting)
         said = [
             [*self._parameters(one, request), *self._body(one, request)]
             for one in fitting
-            if one.template.count("{") == plainest
+            if literal_parts(one.template) == plainest
         ]
         return min(said, key=len)
 
     def knows(self, request: Request) -> bool:
         """Whether it has the request's path at all."""
-        path = urlsplit(str(request["url"])).path or "/"
-        return any(one.pattern.fullmatch(path) for one in self._operations)
+        place = place_of(str(request["url"]))
+        return any(one.pattern.fullmatch(place) for one in self._operations)
 
     def _described(self) -> Iterator[Operation]:
         for template, path_node in (self._document.get("paths") or {}).items():
@@ -95,11 +97,12 @@ class Description:
                 if not isinstance(node, dict):
                     continue
                 servers = node.get("servers") or shared.get("servers") or self._servers()
-                prefixes = "|".join(dict.fromkeys(map(_prefix, servers))) or ".*"
-                inside = _template_pattern(template.partition("?")[0].partition("#")[0])
-                pattern = re.compile(f"(?:{prefixes}){inside}/?")
+                pattern = path_pattern(template, servers, names=self._is_of("googleapis.com"))
                 pointer = f"/paths/{_escaped(template)}/{method}"
                 yield Operation(template, method, pointer, node, shared, pattern)
+
+    def _is_of(self, provider: str) -> bool:
+        return (self._document.get("info") or {}).get("x-providerName") == provider
 
     def _servers(self) -> list[Any]:
         if "swagger" in self._document:  # https://swagger.io/specification/v2/
@@ -238,27 +241,7 @@ def read_description(path: Path, *, official: bool = True) -> Description:
     return Description(document, official=official)
 
 
-# --- servers, paths, media types -----------------------------------------------------------
-
-
-def _prefix(server: Any) -> str:
-    """The pattern of what stands before a described path; anything where the server is made up."""
-    url = str((server or {}).get("url", "")) if isinstance(server, dict) else ""
-    variables = server.get("variables") if isinstance(server, dict) else None
-    for name, variable in (variables or {}).items():
-        default = str((variable or {}).get("default", ""))
-        # Only a part of the path is filled in; hosts are not compared.
-        url = url.replace("{" + name + "}", default) if "/" in default else url
-    _, found, rest = url.partition("//")
-    host, _, path = rest.partition("/")
-    if not found or any(word in host for word in _NOBODY):
-        return ".*"
-    return _template_pattern("/" + path.strip("/")) if path.strip("/") else ""
-
-
-def _template_pattern(template: str) -> str:
-    pattern = re.sub(r"\\\{[^}]*?\\\}", "[^/]+", re.escape(template.rstrip("/")))
-    return pattern.replace(r"\{", "").replace(r"\}", "")
+# --- media types -----------------------------------------------------------
 
 
 def _escaped(name: str) -> str:
@@ -359,6 +342,19 @@ def _without_required(node: Mapping[str, Any]) -> dict[str, Any]:
 # --- schemas -------------------------------------------------------------------------------
 
 
+def _with_epochs(node: Any) -> Any:
+    """AWS sends times as seconds, which converters describe as text
+    (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html).
+    """
+    if isinstance(node, list):
+        return [_with_epochs(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    timed = node.get("format") == "date-time" and node.get("type") == "string"
+    kept = {key: _with_epochs(one) for key, one in node.items()}
+    return {**kept, "type": ["string", "number"]} if timed else kept
+
+
 def _with_root(schema: Any) -> Any:
     """The same schema with its references made absolute at the top, where they leave it."""
     if isinstance(schema, dict):
@@ -456,8 +452,10 @@ def _bound(limit: str, exclusive: str, refuses: Any) -> Any:
 def _pattern(_: Any, pattern: str, instance: Any, _schema: Any) -> Any:
     if not isinstance(instance, str):
         return
+    literal = re.fullmatch(r"/(.*)/([a-z]*)", pattern, re.DOTALL)  # as JavaScript writes them
+    flags = re.IGNORECASE if literal and "i" in literal[2] else re.NOFLAG
     try:
-        fits = re.search(pattern, instance)
+        fits = re.search(literal[1] if literal else pattern, instance, flags)
     except re.error:
         return
     if fits is None:

@@ -97,8 +97,10 @@ class Route:
     @cached_property
     def within_audience(self) -> bool:
         """Whether it looks for somebody among the members of the audience."""
+        if self.effect is not Effect.LOOK or not (self.answer.id or self.answer.capture):
+            return False
         named = {one.name for one in _everything(self)}
-        return self.effect is Effect.LOOK and bool(self.targets) and named.issuperset(self.targets)
+        return bool(self.targets) and named.issuperset(self.targets)
 
     def target(self, shared: Mapping[str, Any]) -> str:
         """What tells the audience of a request from others, from the values it has."""
