@@ -92,7 +92,9 @@ def login_of(
 def _made_up_keys(spec: Spec) -> dict[str, str]:
     """Private keys for the sandbox, to which no real one goes: a text would sign nothing."""
     signs = spec.auth.assertion if isinstance(spec.auth, OAuth2) else spec.auth
-    node = parse_text(signs.key) if isinstance(signs, Assertion) else None
+    if not isinstance(signs, Assertion):
+        return {}
+    node = parse_text(signs.key)
     if not isinstance(node, Placeholder) or node.scope != SETTINGS:
         return {}
     made = made_up_key(signs.algorithm)

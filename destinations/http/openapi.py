@@ -128,7 +128,8 @@ class Description:
             plain = name.removesuffix("[]")
             open_ended = any(n.get("style") == "deepObject" for n in queries.values())
             node = queries.get(name) or queries.get(plain) or queries.get(plain + "[]")
-            if node is None and not open_ended and name.lower() not in login:
+            secret = _PLACEHOLDER.fullmatch(str(value)) or name.lower() in login
+            if node is None and not open_ended and not secret:
                 yield f"there is no query parameter {name}"
             elif node is not None:
                 yield from self._value(f"query parameter {name}", node.get("schema", node), value)
