@@ -219,3 +219,60 @@ def test_a_folder_without_an_index_is_refused(tmp_path):
     (source,) = sources_in(tmp_path)["acme"]
     assert source.description.official
     assert source.as_record()["file"] == "acme.json"
+
+
+def test_another_host_may_have_no_path_before_the_described_one():
+    description = person({"type": "object"})
+    assert said(description, body={}, url="https://people.acme.com/people") == []
+    assert "no path" in said(description, body={}, url="https://people.acme.com/v2/people")[0]
+
+
+def test_a_path_is_never_taken_for_a_shorter_one():
+    paths = {
+        "/people": {"post": {"requestBody": {"content": {"application/json": {"schema": False}}}}},
+        "/lists/{list}/people": {"post": {"requestBody": {"content": {"application/json": {}}}}},
+    }
+    for server in ("https://api.acme.io", "/"):
+        description = person({}, servers=[{"url": server}], paths=paths)
+        assert said(description, body={}, url="https://api.acme.io/lists/7/people") == []
+        assert said(description, body={}, url="https://api.acme.io/people") != []
+
+
+def test_a_servers_path_written_twice_is_one():
+    description = person({}, servers=[{"url": "https://api.acme.io/people"}])
+    assert said(description, body={}, url="https://api.acme.io/people") == []
+
+
+def test_the_name_of_a_resource_has_slashes_at_google():
+    paths = {"/v1/{parent}/messages": {"post": {}}}
+    servers = [{"url": "https://chat.googleapis.com/"}]
+    url = "https://chat.googleapis.com/v1/spaces/A/messages"
+    google = {"servers": servers, "paths": paths, "info": {"x-providerName": "googleapis.com"}}
+    assert said(person({}, **google), url=url) == []
+    assert said(person({}, servers=servers, paths=paths), url=url) != []
+
+
+def test_times_are_numbers_at_aws():
+    schema = {"properties": {"at": {"type": "string", "format": "date-time"}}}
+    assert said(person(schema), body={"at": 1769848200}) != []
+    described = person(schema, info={"x-aws-signingName": "events"})
+    assert said(described, body={"at": 1769848200}) == []
+    assert said(described, body={"at": True}) != []
+
+
+def test_a_pattern_may_be_written_as_javascript_does():
+    description = person({"properties": {"name": {"type": "string", "pattern": "/^[a-z]+$/i"}}})
+    assert said(description, body={"name": "Plan"}) == []
+    assert said(description, body={"name": "Plan 2"}) != []
+
+
+def test_descriptions_of_one_host_serve_all_its_destinations(tmp_path):
+    (tmp_path / "index.csv").write_text(
+        "destination_id,file,server_url\n"
+        "crm,crm.json,https://api.acme.io/v1\n"
+        "lists,lists.json,https://api.acme.io\n"
+        "other,other.json,https://api.other.io\n"
+    )
+    found = sources_in(tmp_path)
+    assert [one.path.name for one in found["lists"]] == ["lists.json", "crm.json"]
+    assert [one.path.name for one in found["other"]] == ["other.json"]
