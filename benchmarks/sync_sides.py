@@ -255,7 +255,7 @@ def _diff_parts(folder: Path) -> tuple[Any, Any, Any]:
     )
     snapshot = current(folder / "audiences", AUDIENCE)
     assert snapshot is not None
-    return config, snapshot, hashed(snapshot, config, None, NOBODY, ledger_folder(folder))
+    return config, snapshot, hashed(snapshot, config, None, NOBODY, ledger_folder(folder), [])
 
 
 def ledger_folder(folder: Path) -> Path:

@@ -54,6 +54,15 @@ def batches(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
     yield from rows.collect_batches(chunk_size=CHUNK_ROWS, maintain_order=True, engine="streaming")
 
 
+def slices(rows: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+    """:func:`batches` for what stands in one file: nothing is read ahead."""
+    yield pl.DataFrame(schema=rows.collect_schema())
+    first = 0
+    while (frame := rows.slice(first, CHUNK_ROWS).collect(engine="streaming")).height:
+        yield frame
+        first += CHUNK_ROWS
+
+
 class _Side:
     """One stream; ``rows`` is what was read of it and not taken yet, None at its end."""
 

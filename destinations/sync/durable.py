@@ -37,6 +37,9 @@ ABANDONED = 3600.0
 
 Target = Path | BinaryIO
 
+# Else Polars reads up to 128 row groups ahead: of most files all of it. Files are local here.
+os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "4")
+
 
 def sync_folder(folder: Path) -> None:
     """Make names created, replaced or removed in ``folder`` durable."""

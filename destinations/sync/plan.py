@@ -33,9 +33,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
+import pyarrow as pa
 
 from destinations.driver import HASH, KEY, REMOTE_ID
-from destinations.sync.aligned import aligned, batches
+from destinations.sync.aligned import aligned, batches, slices
 from destinations.sync.config import Mode
 from destinations.sync.hashes import CLASS
 from destinations.sync.snapshot import Snapshot
@@ -44,6 +45,8 @@ ROW = "_row"
 _FILTERED = ("filtered", "withheld", "deleted")
 _AGAIN = "_again"
 _WANTED = ("add", "update", "unchanged", "in_doubt")
+CUTS_AT_ONCE = 4
+"""Few rows of a cut need a second look, and every look costs more than they do."""
 _BY_CONTENT = frozenset(Mode) - {Mode.FULL_REFRESH, Mode.APPEND_EVENT}
 """Modes in which a row whose content is held is left alone."""
 CLASSES = pl.Enum(["null_key", "duplicate", "not_sent", *_FILTERED, *_WANTED, "remove"])
@@ -115,6 +118,7 @@ def make_plan(
             making.compare(cut.both, cut.left, cut.right)
     except ValueError as error:
         raise AccountingError(f"the ledger cannot be compared: {error}") from error
+    making.settle()
     if sum(making.counts.values()) != snapshot.rows:
         raise AccountingError(
             f"{snapshot.path}: {snapshot.rows} rows, but classes {dict(making.counts)}"
@@ -133,6 +137,8 @@ class _Making:
         self._class_of = _class_of(mode, hold_doubts)
         self._held = 0
         self._duplicates: list[str] = []
+        self._open: list[pl.DataFrame] = []
+        self._gone: list[pl.DataFrame] = []
         self._sends = [pl.DataFrame(schema={ROW: pl.UInt32, CLASS: CLASSES})]
         self._rest = [*self._sends]
         self._remotes = [pl.DataFrame(schema={ROW: pl.UInt32, REMOTE_ID: pl.String})]
@@ -143,7 +149,7 @@ class _Making:
     def rows_of(self, hashes: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         """The snapshot's rows, numbered; those without a key are counted here."""
         first = 0
-        for frame in batches(hashes):
+        for frame in slices(hashes):
             numbered = frame.with_row_index(ROW, offset=first)
             first += frame.height
             lacking = frame[KEY].null_count()
@@ -172,10 +178,18 @@ class _Making:
                 same &= ~both["maybe"].fill_null(False)
             self.counts["unchanged"] += int(same.sum())
             both = both.filter(~same)
-        if both.height + new.height:
-            self._judge(pl.concat([both, new], how="diagonal"))
-        if gone.height:
-            self._left(gone)
+        self._open += [both, new]
+        self._gone.append(gone)
+        if len(self._gone) >= CUTS_AT_ONCE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Judge what was put off."""
+        if any(rows.height for rows in self._open):
+            self._judge(pl.concat(self._open, how="diagonal"))
+        if any(rows.height for rows in self._gone):
+            self._left(pl.concat(self._gone))
+        self._open, self._gone = [], []
 
     def _judge(self, rows: pl.DataFrame) -> None:
         twice = rows.filter(pl.col(CLASS) == "duplicate")
@@ -191,17 +205,20 @@ class _Making:
         sends = rows.filter(pl.col(CLASS).is_in(["add", "update"]))
         self._sends.append(_classed(sends, pl.col(CLASS)))
         known = sends.filter(pl.col("old_remote").is_not_null())
-        self._remotes.append(known.select(ROW, pl.col("old_remote").alias(REMOTE_ID)))
+        remotes = known.select(ROW, pl.col("old_remote").alias(REMOTE_ID))
+        self._remotes.append(_alone(remotes))
         idle = rows.filter(~pl.col(CLASS).is_in(["add", "update"]))
         if idle.is_empty():
             return
         self._rest.append(_classed(idle.filter(pl.col(CLASS) != "unchanged"), pl.col(CLASS)))
         out = pl.col(CLASS).is_in(_FILTERED)
-        self._removes.append(_removed(idle.filter(out & _AT_DESTINATION)))
+        self._removes.append(_alone(_removed(idle.filter(out & _AT_DESTINATION))))
         lapsed = pl.col("refused").is_not_null() & ~(out & _AT_DESTINATION)
-        self._lapsed.append(idle.filter((out | (pl.col(CLASS) == "unchanged")) & lapsed)[KEY])
+        ended = idle.filter((out | (pl.col(CLASS) == "unchanged")) & lapsed)
+        self._lapsed.append(_alone(ended.select(KEY))[KEY])
 
     def _left(self, gone: pl.DataFrame) -> None:
+        gone = _alone(gone)
         there = gone.filter(_AT_DESTINATION)
         self._absent.append(there[KEY])
         numbered = there.with_columns(pl.lit(None, dtype=pl.UInt32).alias(ROW))
@@ -239,6 +256,12 @@ def _removed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select(
         ROW, KEY, pl.col("old_hash").alias(HASH), pl.col("old_remote").alias(REMOTE_ID)
     )
+
+
+def _alone(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with strings of their own: those picked from a frame keep all strings of it in memory."""
+    table: pa.Table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.DataFrame(table, schema=rows.schema)
 
 
 def _class_of(mode: Mode, hold_doubts: bool) -> pl.Expr:

@@ -40,7 +40,7 @@ HASHES = {value: hash_of(value) for value in range(10)}
 def state_of(held: dict[str, tuple[int | None, bool, str | None]]) -> pl.LazyFrame:
     """Ledger state: key -> (value held or none, maybe, change refused)."""
     rows = [
-        (key, "held", None if value is None else HASHES[value], None, maybe, refused, None, None, 0, NOW, NOW)
+        (key, "held", None if value is None else HASHES[value], None, maybe, refused, None, None, 0, NOW, NOW, "r", 0, NOW, "r")
         for key, (value, maybe, refused) in sorted(held.items())
     ]  # fmt: skip
     return pl.LazyFrame(rows, schema=STATE, orient="row")
@@ -60,7 +60,7 @@ def planned(
     state: pl.LazyFrame,
     hold: bool,
 ) -> Plan:
-    hashes = hashed(snapshot, config, consent, NOBODY, folder)
+    hashes = hashed(snapshot, config, consent, NOBODY, folder, [])
     return make_plan(snapshot, hashes, state, config.mode, hold)
 
 
