@@ -30,7 +30,6 @@ pytestmark = pytest.mark.xdist_group("cli")
         (["destinations", "preview", "webhook", "--all"], ["--all"]),
         (["destinations", "preview", "--all", "--operation", "add"], ["--operation"]),
         (["destinations", "preview", "webhook", "--operation", "fly"], ["fly", "upsert"]),
-        (["destinations", "preview", "sqlite"], ["its own protocol", "destinations show sqlite"]),
         (["ingest", "--reason", "bad_json"], ["--replay"]),
         (["demo", "--users", "0"], ["--users"]),
         (["demo"], ["holds state that no demo made", "STOREROOM_STATE"]),
