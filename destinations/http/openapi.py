@@ -17,19 +17,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import jsonschema
 from jsonschema.protocols import Validator
 from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
 
 from destinations.errors import ConfigurationError
 from destinations.http.openapi_paths import literal_parts, path_pattern, place_of
+from destinations.http.openapi_schemas import (
+    PLACEHOLDER,
+    ROOT,
+    DescribedValidator,
+    deepest,
+    depth,
+    made_up,
+    with_epochs,
+    with_root,
+    words_of,
+)
 
 MOST = 3
 """Findings named for one request."""
-_ROOT = "urn:description"
 _METHODS = ("get", "post", "put", "patch", "delete")
-_PLACEHOLDER = re.compile(r"<[a-z0-9_]+>")
 _LOGIN_HEADERS = {"authorization", "content-type", "accept", "user-agent"}
 
 Request = Mapping[str, Any]
@@ -60,10 +68,10 @@ class Description:
     def __init__(self, document: Mapping[str, Any], *, official: bool = True) -> None:
         self.official = official
         if "x-aws-signingName" in (document.get("info") or {}):
-            document = _with_epochs(document)
+            document = with_epochs(document)
         self._document = document
         resource = Resource.opaque(document)
-        self._registry: Registry[Any] = Registry().with_resource(_ROOT, resource)
+        self._registry: Registry[Any] = Registry().with_resource(ROOT, resource)
         self._operations = list(self._described())
 
     def disagreements(self, request: Request) -> list[str]:
@@ -128,7 +136,7 @@ class Description:
             plain = name.removesuffix("[]")
             open_ended = any(n.get("style") == "deepObject" for n in queries.values())
             node = queries.get(name) or queries.get(plain) or queries.get(plain + "[]")
-            secret = _PLACEHOLDER.fullmatch(str(value)) or name.lower() in login
+            secret = PLACEHOLDER.fullmatch(str(value)) or name.lower() in login
             if node is None and not open_ended and not secret:
                 yield f"there is no query parameter {name}"
             elif node is not None:
@@ -200,17 +208,17 @@ class Description:
 
     def _schema_errors(self, schema: Any, value: Any) -> Iterator[str]:
         # The schema may refer to the rest of the document, which is the resource at the root.
-        rooted = _with_root(schema)
-        validator: Validator = _Validator(rooted, registry=self._registry)
+        rooted = with_root(schema)
+        validator: Validator = DescribedValidator(rooted, registry=self._registry)
         try:
-            errors = [e for e in validator.iter_errors(value) if not _made_up(e)]
+            errors = [e for e in validator.iter_errors(value) if not made_up(e)]
         except (Unresolvable, RecursionError, LookupError, TypeError, ValueError) as error:
             yield f": its schema cannot be read ({type(error).__name__})"
             return
-        for found in sorted(errors, key=_depth)[:MOST]:
-            inner = _deepest(found)
+        for found in sorted(errors, key=depth)[:MOST]:
+            inner = deepest(found)
             where = ".".join(map(str, inner.absolute_path))
-            yield f"{' ' + where if where else ''}: {_words(inner)}"
+            yield f"{' ' + where if where else ''}: {words_of(inner)}"
 
     def _resolved(self, node: Any) -> dict[str, Any]:
         seen = 0
@@ -338,147 +346,3 @@ def _typed_members(members: Mapping[str, Any], schema: Mapping[str, Any], resolv
 
 def _without_required(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("required", "name", "in")}
-
-
-# --- schemas -------------------------------------------------------------------------------
-
-
-def _with_epochs(node: Any) -> Any:
-    """AWS sends times as seconds, which converters describe as text
-    (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html).
-    """
-    if isinstance(node, list):
-        return [_with_epochs(one) for one in node]
-    if not isinstance(node, dict):
-        return node
-    timed = node.get("format") == "date-time" and node.get("type") == "string"
-    kept = {key: _with_epochs(one) for key, one in node.items()}
-    return {**kept, "type": ["string", "number"]} if timed else kept
-
-
-def _with_root(schema: Any) -> Any:
-    """The same schema with its references made absolute at the top, where they leave it."""
-    if isinstance(schema, dict):
-        return {
-            key: _ROOT + value
-            if key == "$ref" and isinstance(value, str) and value.startswith("#/")
-            else _with_root(value)
-            for key, value in schema.items()
-        }
-    return [_with_root(one) for one in schema] if isinstance(schema, list) else schema
-
-
-def _made_up(error: Any) -> bool:
-    """Whether only values that a preview makes up are at fault."""
-    if error.context:
-        return any(all(map(_made_up, branch)) for branch in _branches(error))
-    return isinstance(error.instance, str) and bool(_PLACEHOLDER.search(error.instance))
-
-
-def _deepest(error: Any) -> Any:
-    """Of alternatives none of which fits, what the nearest one misses."""
-    while error.context:
-        branches = [[e for e in branch if not _made_up(e)] for branch in _branches(error)]
-        # An alternative of another type altogether was not meant.
-        meant = [b for b in branches if not any(_of_another_type(e, error) for e in b)]
-        nearest = min(meant or branches, key=len)
-        error = max(nearest, key=lambda e: len(e.absolute_path))
-    return error
-
-
-def _branches(error: Any) -> list[list[Any]]:
-    found: dict[Any, list[Any]] = {}
-    for inner in error.context:
-        found.setdefault(inner.schema_path[0], []).append(inner)
-    return list(found.values())
-
-
-def _of_another_type(error: Any, outer: Any) -> bool:
-    return error.validator == "type" and list(error.absolute_path) == list(outer.absolute_path)
-
-
-def _words(error: Any) -> str:
-    """The error in one line; a long value is cut, and the rule that it breaks is named."""
-    message = str(error.message)
-    if len(message) <= 160:
-        return message
-    return f"{message[:80]}... breaks {error.validator}: {str(error.validator_value)[:80]}"
-
-
-def _depth(error: Any) -> tuple[int, str]:
-    return len(error.absolute_path), str(error.message)
-
-
-def _keyword(name: str) -> Any:
-    """A keyword that lets null pass where OpenAPI 3.0 says ``nullable``."""
-    plain = jsonschema.Draft202012Validator.VALIDATORS[name]
-
-    def check(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if instance is None and schema.get("nullable") is True:
-            return
-        if name == "type" and value in ("file", "any"):
-            return  # Swagger's upload, and what some converters write for "anything"
-        yield from plain(validator, value, instance, schema) or ()
-
-    return check
-
-
-def _required(_: Any, names: Any, instance: Any, schema: Any) -> Any:
-    """What only answers hold (``readOnly``) is not asked of a request."""
-    if not isinstance(instance, dict) or not isinstance(names, list):
-        return
-    properties = schema.get("properties") or {}
-    for name in names:
-        declared = properties.get(name)
-        read_only = isinstance(declared, dict) and declared.get("readOnly")
-        if name not in instance and not read_only:
-            yield jsonschema.ValidationError(f"'{name}' is missing")
-
-
-def _bound(limit: str, exclusive: str, refuses: Any) -> Any:
-    """OpenAPI 3.0 writes ``exclusiveMinimum: true`` beside ``minimum``."""
-
-    def check(_: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if isinstance(value, bool) or not isinstance(instance, int | float):
-            return
-        if isinstance(instance, bool):
-            return
-        strict = limit.startswith("exclusive") or schema.get(exclusive) is True
-        if refuses(instance, value) or (strict and instance == value):
-            yield jsonschema.ValidationError(f"{instance} is not within {limit} {value}")
-
-    return check
-
-
-def _pattern(_: Any, pattern: str, instance: Any, _schema: Any) -> Any:
-    if not isinstance(instance, str):
-        return
-    literal = re.fullmatch(r"/(.*)/([a-z]*)", pattern, re.DOTALL)  # as JavaScript writes them
-    flags = re.IGNORECASE if literal and "i" in literal[2] else re.NOFLAG
-    try:
-        fits = re.search(literal[1] if literal else pattern, instance, flags)
-    except re.error:
-        return
-    if fits is None:
-        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
-
-
-_Validator: Any = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    {
-        "type": _keyword("type"),
-        "enum": _keyword("enum"),
-        "allOf": _keyword("allOf"),
-        "anyOf": _keyword("anyOf"),
-        "oneOf": _keyword("anyOf"),
-        "$ref": _keyword("$ref"),
-        "required": _required,
-        "pattern": _pattern,
-        "minimum": _bound("minimum", "exclusiveMinimum", lambda one, most: one < most),
-        "maximum": _bound("maximum", "exclusiveMaximum", lambda one, most: one > most),
-        "exclusiveMinimum": _bound("exclusiveMinimum", "", lambda one, most: one < most),
-        "exclusiveMaximum": _bound("exclusiveMaximum", "", lambda one, most: one > most),
-        "multipleOf": None,
-        "unevaluatedProperties": None,
-    },
-)

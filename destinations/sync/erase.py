@@ -25,8 +25,9 @@ from destinations.sync.deliver import Sender, Work
 from destinations.sync.durable import Target, locked, names, place, scan
 from destinations.sync.engine import Run, opened
 from destinations.sync.hashes import PATTERN
+from destinations.sync.head import HEAD, read_head
 from destinations.sync.identity import identifier_columns
-from destinations.sync.ledger import HEAD, Ledger, read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.lines import append
 from destinations.sync.marks import MARKS, read_marks
 from destinations.sync.pace import Pace

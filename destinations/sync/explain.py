@@ -13,7 +13,8 @@ from destinations.driver import HASH, KEY
 from destinations.sync.config import Mode, SyncConfig
 from destinations.sync.content import with_hash
 from destinations.sync.fields import mapped
-from destinations.sync.ledger import Ledger, read_head
+from destinations.sync.head import read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.marks import read_marks
 from destinations.sync.masking import masked_rows
 from destinations.sync.report import kept_reports

@@ -21,7 +21,8 @@ import polars as pl
 from destinations.driver import KEY
 from destinations.errors import StoreroomError
 from destinations.sync.fold import ENDED
-from destinations.sync.ledger import Ledger, read_head
+from destinations.sync.head import read_head
+from destinations.sync.ledger import Ledger
 
 HELD: dict[str, pl.DataType] = {
     name: dtype for name, dtype in ENDED.items() if name not in ("valid_to", "ended_by")

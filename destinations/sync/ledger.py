@@ -40,13 +40,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import orjson
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -60,19 +59,17 @@ from destinations.sync.durable import (
     names,
     place,
     place_json,
-    read,
     scan,
     share,
     sweep,
 )
 from destinations.sync.fold import STATE, fold, stretches
+from destinations.sync.head import HEAD, Ended, Head, Part, read_head
 from destinations.sync.journal import ACCEPTED, Frame, Journal, frames_of, restore
 from destinations.sync.marks import clear_marks, read_marks
 from destinations.sync.remote import lease_of, remote_of
 from destinations.sync.snapshot import Snapshot, next_version
 
-FORMAT = 1
-HEAD = "head.json"
 MAX_DELTAS = 8
 COMPACT_FRACTION = 0.2
 COMPACT_ROWS = 10_000
@@ -83,78 +80,6 @@ MAX_SMALL = 16
 """Files of history of fewer than these rows are merged when there are more of them."""
 MERGED_ROWS = 500_000
 COUNTED = ("base-", "delta-", "journal-", "seen-", "leavers-", HISTORY)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One Parquet file of the state, with the checksum of its bytes."""
-
-    file: str
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Ended(Part):
-    """A file of versions that have ended, the last of them at ``until`` (ISO 8601)."""
-
-    until: str
-
-
-@dataclass(frozen=True)
-class Head:
-    """The head pointer: every file that counts, and what the last run found out."""
-
-    format: int = FORMAT
-    base: Part | None = None
-    deltas: tuple[Part, ...] = ()
-    journal: str | None = None
-    seen: str | None = None
-    leavers: str | None = None
-    last_run: str | None = None
-    place: str | None = None
-    """Fingerprint of key and target: where held rows are to be found."""
-    settled: dict[str, Any] = field(default_factory=dict)
-    """What the last run proved, if it left nothing over: the next may be spared."""
-    paused: bool = False
-    fence: str | None = None
-    """Names the last process that took over from a dead one; part of the names it writes."""
-    history: tuple[Ended, ...] = ()
-    history_from: str | None = None
-    """From when on the history is whole (ISO 8601); null: from the first run on."""
-
-    @property
-    def files(self) -> set[str]:
-        state = (self.base, *self.deltas, *self.history)
-        parts = [part.file for part in state if part is not None]
-        return {*parts, *(name for name in (self.journal, self.seen, self.leavers) if name)}
-
-
-def read_head(folder: Path) -> Head:
-    """The head of a sync's folder; an empty one where it never ran.
-
-    Raises:
-        LedgerError: it cannot be read, or a newer Storeroom wrote it.
-    """
-    path = folder / HEAD
-    try:
-        found = orjson.loads(read(path))
-        if found["format"] > FORMAT:
-            raise LedgerError(
-                f"{path} was written by a newer Storeroom (format {found['format']}, "
-                f"this one knows {FORMAT}).",
-                "Install that version or a newer one.",
-            )
-        found["base"] = Part(**found["base"]) if found["base"] else None
-        found["deltas"] = tuple(Part(**part) for part in found["deltas"])
-        found["history"] = tuple(Ended(**part) for part in found.get("history", ()))
-        return Head(**found)
-    except FileNotFoundError:
-        return Head()
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise LedgerError(
-            f"{path} cannot be read: {error!r}.", "Restore it from a backup of the state folder."
-        ) from None
 
 
 class Ledger:

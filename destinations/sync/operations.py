@@ -12,7 +12,8 @@ from destinations.driver import KEY
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.config import SyncConfig
 from destinations.sync.durable import discard, locked, move_folder, present
-from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.head import HEAD
+from destinations.sync.ledger import Ledger
 from destinations.sync.marks import MARKS
 from destinations.sync.resend import everything
 from destinations.sync.snapshot import current

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from destinations.sync.durable import kept, names, opened, read
-from destinations.sync.ledger import HEAD, Head, read_head
+from destinations.sync.head import HEAD, Head, read_head
 from destinations.sync.lines import read_lines
 from destinations.sync.remote import remote_of
 from destinations.sync.report import RUNS, kept_reports

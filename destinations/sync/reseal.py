@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, cast
 from destinations.errors import ConfigurationError
 from destinations.sync.durable import Target, kept, locked, names, opened, place
 from destinations.sync.hashes import PATTERN
-from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.head import HEAD
+from destinations.sync.ledger import Ledger
 from destinations.sync.marks import MARKS, read_marks
 from destinations.sync.report import reseal_reports
 from destinations.sync.sealing import HOW, key_of, keys

@@ -18,7 +18,8 @@ from destinations.driver import KEY
 from destinations.errors import ConfigurationError, StoreroomError
 from destinations.sync.config import Mode, SyncConfig
 from destinations.sync.durable import locked, place, present
-from destinations.sync.ledger import HEAD, Ledger, read_head
+from destinations.sync.head import HEAD, read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.marks import MARK, MARKS, read_marks
 
 Choice = Callable[[pl.LazyFrame], pl.LazyFrame]

@@ -7,7 +7,8 @@ from typing import Any
 
 from destinations.errors import StoreroomError
 from destinations.sync.durable import locked, names, present
-from destinations.sync.ledger import HEAD, Ledger, read_head
+from destinations.sync.head import HEAD, read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.report import kept_reports
 
 

@@ -14,7 +14,8 @@ import pytest
 from destinations.driver import KEY, Capabilities, Delivery, Operation, Outcome, Status, results_for
 from destinations.sync.config import SyncConfig
 from destinations.sync.engine import run_sync
-from destinations.sync.ledger import Ledger, read_head
+from destinations.sync.head import read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.pace import Policy
 from destinations.sync.report import SyncReport
 from destinations.sync.snapshot import publish

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from destinations.errors import StoreroomError
 from destinations.sync import ledger as module
+from destinations.sync.head import read_head
 from destinations.sync.history import held_on
-from destinations.sync.ledger import read_head
 
 people = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2), max_size=6)
 

@@ -13,7 +13,8 @@ from destinations.driver import RESULT_SCHEMA
 from destinations.errors import LedgerError
 from destinations.sync import journal as events
 from destinations.sync import ledger as module
-from destinations.sync.ledger import HEAD, Ledger
+from destinations.sync.head import HEAD
+from destinations.sync.ledger import Ledger
 from destinations.sync.snapshot import Snapshot, publish
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

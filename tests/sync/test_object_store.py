@@ -15,8 +15,9 @@ import pytest
 from destinations.driver import KEY
 from destinations.errors import LedgerError, LockedError
 from destinations.sync import lease, objects
+from destinations.sync.head import read_head
 from destinations.sync.journal import Journal, claims, frames_of, read_journal, restore
-from destinations.sync.ledger import Ledger, read_head
+from destinations.sync.ledger import Ledger
 from destinations.sync.lines import append, read_lines
 from destinations.sync.snapshot import publish
 from destinations.sync.status import pause, read_status
