@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from dagster import AssetKey
 from rich.markup import escape
 
 from dagster_project.cli import accounting
@@ -30,9 +32,21 @@ def run(
     json
         Print one JSON object for the ingestion and one for each sync.
     """
-    with progress_bar(quiet=json):
-        summary = run_job(load_definitions(), job, tags={"storeroom/started_by": "cli"})
-    report(summary, as_json=json)
+    return run_and_report(job, as_json=json)
+
+
+def run_and_report(
+    job: str,
+    *,
+    as_json: bool,
+    assets: Sequence[AssetKey] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Exit:
+    """Run a job, or only these assets of it, and print what it did."""
+    with progress_bar(quiet=as_json):
+        told = {"storeroom/started_by": "cli", **(tags or {})}
+        summary = run_job(load_definitions(), job, assets=assets, tags=told)
+    report(summary, as_json=as_json)
     return exit_code(summary)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, validators
 
 from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
-from dagster_project.cli.syncs import Json, chosen
+from dagster_project.cli.syncs import Json, chosen, run_chosen
 from dagster_project.declarations import Sync
 from dagster_project.progress import announce
 from destinations.errors import ConfigurationError
@@ -94,10 +94,6 @@ def apply(
     as_json
         Print one JSON object a line.
     """
-    from dagster_project.cli.execute import load_definitions, run_job
-    from dagster_project.cli.run import exit_code, report
-    from dagster_project.defs.syncs import ALLOW_GUARDS_TAG, PLAN_TAG, asset_key
-
     declared = {sync.name: sync for sync in chosen(None, None)}
     planned = [footing.sync for footing, _ in read_plans(file)]
     gone = [name for name in planned if name not in declared]
@@ -106,18 +102,8 @@ def apply(
             f"{file} plans sync '{gone[0]}', which is declared no longer.",
             "Plan anew: `storeroom syncs plan --save FILE`.",
         )
-    tags = {"storeroom/started_by": "cli", PLAN_TAG: str(file.resolve())}
-    if allow_guards:
-        tags[ALLOW_GUARDS_TAG] = "true"
-    with progress_bar(quiet=as_json):
-        summary = run_job(
-            load_definitions(),
-            "syncs",
-            assets=[asset_key(declared[name]) for name in planned],
-            tags=tags,
-        )
-    report(summary, as_json=as_json)
-    return exit_code(summary)
+    syncs = [declared[name] for name in planned]
+    return run_chosen(syncs, allow_guards=allow_guards, as_json=as_json, plan=file)
 
 
 def _foreseen(sync: Sync, requests: int, show_values: bool) -> Foresight:

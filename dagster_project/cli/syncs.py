@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from dagster_project.cli.accounting import summary
-from dagster_project.cli.output import Exit, out, print_json, print_rows, progress_bar
+from dagster_project.cli.output import Exit, out, print_json, print_rows
 from dagster_project.declarations import Sync, load, select
 from dagster_project.warehouse import manifest
 from destinations.paths import audiences_dir, syncs_dir
@@ -107,20 +109,25 @@ def run(
     as_json
         Print one JSON object a line.
     """
-    from dagster_project.cli.execute import load_definitions, run_job
-    from dagster_project.cli.run import exit_code, report
-    from dagster_project.defs.syncs import ALLOW_GUARDS_TAG, asset_key
+    return run_chosen(chosen(connection, audience), allow_guards=allow_guards, as_json=as_json)
 
-    syncs = chosen(connection, audience)
-    tags = {"storeroom/started_by": "cli"}
-    if allow_guards:
-        tags[ALLOW_GUARDS_TAG] = "true"
-    with progress_bar(quiet=as_json):
-        summary = run_job(
-            load_definitions(), "syncs", assets=[asset_key(sync) for sync in syncs], tags=tags
-        )
-    report(summary, as_json=as_json)
-    return exit_code(summary)
+
+def run_chosen(
+    syncs: Sequence[Sync], *, allow_guards: bool, as_json: bool, plan: Path | None = None
+) -> Exit:
+    """Run these syncs, recorded in Dagster, and print what they did.
+
+    Args:
+        plan: a saved plan; exactly what it says is done, or nothing.
+    """
+    from dagster_project.cli.run import run_and_report
+    from dagster_project.defs.syncs import ALLOW_GUARDS_TAG, PLAN_TAG, asset_key
+
+    tags = {ALLOW_GUARDS_TAG: "true"} if allow_guards else {}
+    if plan is not None:
+        tags[PLAN_TAG] = str(plan.resolve())
+    assets = [asset_key(sync) for sync in syncs]
+    return run_and_report("syncs", as_json=as_json, assets=assets, tags=tags)
 
 
 @app.command

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
+
+from tests.object_store import KEY
 
 pytestmark = [
     pytest.mark.xdist_group("cli"),
@@ -130,3 +133,45 @@ def test_deleting_somebody_is_proved(built: Any, storeroom: Any) -> None:
     assert key not in (built.state / "syncs" / "deletions.jsonl").read_text()
     (found,) = storeroom("syncs", "explain", key, *NEWSLETTER, "--json").rows
     assert (found["verdict"], found["ledger"]) == ("deleted", None)
+
+    assert storeroom("syncs", "readmit").code == 2
+    assert storeroom("syncs", "readmit", "nobody", "--json").rows == [{"readmitted": []}]
+    assert storeroom("syncs", "readmit", key, "--json").rows == [{"readmitted": [key]}]
+    assert "0 of 1" in storeroom("syncs", "readmit", key).out
+    (found,) = storeroom("syncs", "explain", key, *NEWSLETTER, "--json").rows
+    assert found["verdict"] != "deleted"
+
+
+def test_what_was_held_is_told_in_clear_and_encrypted(
+    built: Any, storeroom: Any, tmp_path: Path
+) -> None:
+    """On a copy: what is encrypted stays so for the tests that follow."""
+    key, state = somebody(built), tmp_path / "state"
+    for folder in ("audiences", "syncs", "warehouse"):
+        shutil.copytree(built.state / folder, state / folder)
+    clear = {"STOREROOM_STATE": str(state)}
+    opened = clear | {"STOREROOM_STATE_KEY": KEY}
+    held = ("syncs", "held", "newsletter", "audience_newsletter", "--on", "2099-01-01")
+    everybody = storeroom(*held, "--json", **clear).rows
+    (one,) = storeroom(*held, "--key", key, "--json", **clear).rows
+    assert one in everybody
+    assert one["hash"]
+    assert one["run"]
+    file = tmp_path / "held.parquet"
+    said = storeroom(*held, "--save", str(file), **clear)
+    assert f"held {len(everybody):,} rows" in said.out
+    assert pl.read_parquet(file).height == len(everybody) > 20
+    early = storeroom(*held[:-1], "2020-01-01", **clear)
+    assert (early.code, early.out) == (1, "")
+    assert "goes back to" in early.err
+
+    assert storeroom("syncs", "encrypt", **clear).code == 2
+    assert "were encrypted" in storeroom("syncs", "encrypt", **opened).out
+    assert "0 files were encrypted" in storeroom("syncs", "encrypt", **opened).out
+    kept = [file for file in state.glob("syncs/*/*/*.parquet") if "hashes-" not in file.name]
+    assert kept
+    assert not [file for file in kept if file.read_bytes().startswith(b"PAR1")]
+    assert storeroom(*held, "--json", **opened).rows == everybody
+    refused = storeroom(*held, **clear)
+    assert refused.code == 1
+    assert "is encrypted with key" in refused.err

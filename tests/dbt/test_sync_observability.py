@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from destinations.sync.engine import run_sync
 from destinations.sync.head import read_head
 from destinations.sync.ledger import Ledger
 from destinations.sync.pace import Policy
+from destinations.sync.readable import readable
 from destinations.sync.report import SyncReport
 from destinations.sync.snapshot import publish
+from tests.object_store import put_in, s3_server
 
 BUILD = ("build", "--select", "tag:sync_observability")
 MODELS = Path(__file__).parents[2] / "dbt" / "models" / "observability" / "syncs"
@@ -216,6 +220,44 @@ def test_the_last_word_on_a_key_counts(shop: Shop, warehouse: Any) -> None:
         warehouse.query("select * exclude (files) from destination_state order by sync") == before
     )
     assert warehouse.query("select files from destination_state order by sync") == [(1,), (1,)]
+
+
+@pytest.mark.parametrize("store", ["folder", "encrypted", "s3"])
+def test_what_was_held_when(
+    shop: Shop, store: str, make_warehouse: Callable[[Path, Path], Any], monkeypatch: Any
+) -> None:
+    """Also where the ledgers are encrypted, or in a bucket and no copy of them is here."""
+    with s3_server() if store == "s3" else nullcontext("") as endpoint:
+        put_in(store, shop.folder, endpoint, monkeypatch)
+        first = shop.run({f"p{n}": n for n in range(10)}).run
+        between = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+        second = shop.run({f"p{n}": n + (n == 1) for n in range(1, 11)}).run
+        if store == "s3":
+            shutil.rmtree(shop.folder / "syncs")
+        with readable(shop.folder / "syncs") as ledgers:
+            if store != "encrypted":
+                assert ledgers == shop.folder / "syncs"
+            opened = shop.folder / "opened"
+            opened.mkdir()
+            (opened / "syncs").symlink_to(ledgers)
+            warehouse = make_warehouse(shop.folder / "warehouse.duckdb", opened / "raw")
+            warehouse.dbt(*BUILD)
+            ended = warehouse.query(
+                "select sync, key, run, ended_by from sync_history "
+                "where valid_to is not null order by key"
+            )
+            standing = warehouse.query(
+                "select key, run from sync_history where valid_to is null order by key"
+            )
+            held = warehouse.query(
+                "select key, run from sync_history where sync = 'crm/vip' "
+                f"and valid_from <= '{between}' and (valid_to > '{between}' or valid_to is null)"
+            )
+            assert warehouse.query("select held from destination_state") == [(10,)]
+    assert ended == [("crm/vip", "p0", first, second), ("crm/vip", "p1", first, second)]
+    brought = {f"p{n}": first for n in range(2, 10)} | {"p1": second, "p10": second}
+    assert standing == sorted(brought.items())
+    assert dict(held) == {f"p{n}": first for n in range(10)}
 
 
 def test_while_a_run_is_under_way(shop: Shop, warehouse: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from destinations.sync.erase import identifiers_of
 from destinations.sync.explain import explain
 from destinations.sync.suppression import readmit, suppress
 
+EXAMPLES = int(os.environ.get("STOREROOM_IDENTITY_EXAMPLES", "10"))
+"""Histories to try; each is a few runs. Try hundreds after a change of what is in doubt when."""
 SCHEMA = {"id": pl.String, "email": pl.String, "v": pl.Int64}
 
 
@@ -144,7 +147,7 @@ steps = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps, st.booleans())
 def test_no_address_is_left_behind(new_bench, by_email, failing, steps, at_once: bool) -> None:
     """Whatever fails on the way: once it does not, the destination holds the audience's addresses."""
