@@ -186,10 +186,10 @@ class Ledger:
             live = (delta.filter(~pl.col("gone")).select(list(STATE)) for delta in folded)
             self._move(base=self._append(f"base-{name}", live), journal=None)
             return
-        taken_out = self._taken_out(path, frames)
+        leavers = self._leavers_left(path, frames)
         part = self._append(f"delta-{name}", folded)
         deltas = (*self.head.deltas, part)
-        self._move(deltas=deltas, journal=None, **taken_out, **self._kept_history(ended, run))
+        self._move(deltas=deltas, journal=None, **leavers, **self._kept_history(ended, run))
         self._tidy()
         bound = max(COMPACT_FRACTION * self.head.base.rows, COMPACT_ROWS)
         if len(deltas) > MAX_DELTAS or sum(delta.rows for delta in deltas) > bound:
@@ -259,18 +259,17 @@ class Ledger:
         self._move(**moved)
         self._tidy()
 
-    def _taken_out(self, path: Path, frames: list[Frame]) -> dict[str, Any]:
-        """The leavers without those that the destination took out: what was sent of them last is
-        not there any more.
+    def _leavers_left(self, path: Path, frames: list[Frame]) -> dict[str, Any]:
+        """The leavers without those of which the destination took something: who was taken out is
+        not there any more, and of who was written ``seen`` says what was sent last.
         """
         leavers = self.leavers()
         if leavers is None or leavers.head(1).collect().is_empty():
             return {}
+        known = leavers.select(KEY).collect(engine="streaming")
         out = pl.concat(
             [
-                events.filter(
-                    (pl.col("event") == ACCEPTED) & (pl.col("change") == "remove")
-                ).select(KEY)
+                known.join(events.filter(pl.col("event") == ACCEPTED), on=KEY, how="semi")
                 for events in stretches(path, frames)
             ]
         )

@@ -101,6 +101,19 @@ def test_an_address_that_another_row_has_now_stays(bench, by_email) -> None:
     assert bench.driver.members == {"b@x": 1, "a@x": 2}
 
 
+def test_who_changed_in_favour_of_another_row_and_left_is_removed_as_sent_last(
+    bench, by_email
+) -> None:
+    bench.driver = by_email()
+    publish(bench, {"a": ("1@x", 1)})
+    run(bench)
+    publish(bench, {"a": ("2@x", 1), "b": ("1@x", 2), "c": ("3@x", 3)})
+    run(bench)
+    publish(bench, {"c": ("3@x", 3)})
+    run(bench, allow_guards=True)
+    assert bench.driver.members == {"3@x": 3}
+
+
 def test_who_left_the_condition_and_changed_is_removed_as_sent(bench, by_email) -> None:
     bench.driver = by_email()
     publish(bench, {"a": ("a@old", 1), "b": ("b@x", 2)})
