@@ -9,13 +9,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
 import destinations
 from destinations.connections import Connection
 from destinations.driver import Operation, Status
 from destinations.errors import StoreroomError
-from destinations.language.spec import Spec
+from destinations.language.loader import load_spec_file
 from destinations.registry import open_driver
 
 UPSERT, ADD, REMOVE = Operation.UPSERT, Operation.ADD, Operation.REMOVE
@@ -141,7 +140,7 @@ def test_a_silent_server_is_given_up(harness, people, only_delivery):
 
 def test_the_catalog_says_what_the_driver_does(harness, driver):
     (path,) = (Path(destinations.__file__).parent / "catalog").glob(f"*/{harness.id}.yaml")
-    entry = Spec(**yaml.safe_load(path.read_text()))
+    entry = load_spec_file(path)
     assert (entry.id, entry.category) == (harness.id, path.parent.name)
     assert importlib.import_module(entry.adapter) is harness.module
     assert set(entry.code_operations) == driver.capabilities.operations
