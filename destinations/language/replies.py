@@ -40,6 +40,12 @@ def _several(declared: Any) -> Any:
     return (declared,) if isinstance(declared, dict | NamedRows) else declared
 
 
+_Lists = Annotated[
+    tuple[NamedRows, ...],
+    BeforeValidator(_several, json_schema_input_type=NamedRows | tuple[NamedRows, ...]),
+]
+
+
 class Answer(Part):
     """When an answer means that rows were taken; everything else is an error.
 
@@ -55,9 +61,9 @@ class Answer(Part):
     """Dotted paths that must have these values, else the whole answer is an error
     (``{success: true}``; a list: any of its values; null: absent or null; ``[]``: an empty list)."""
     accepted: NamedRows | None = None
-    rejected: Annotated[tuple[NamedRows, ...], BeforeValidator(_several)] = ()
+    rejected: _Lists = ()
     """One list, or several where the vendor parts its refusals by reason."""
-    retry: Annotated[tuple[NamedRows, ...], BeforeValidator(_several)] = ()
+    retry: _Lists = ()
     """The same of rows that the vendor cannot take now (throttled, locked): they are sent again."""
     count: str | None = None
     """Dotted path of the number of rows taken; another number than sent is a refusal of the
