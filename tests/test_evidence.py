@@ -70,9 +70,9 @@ def test_a_preview_of_no_rows_is_refused():
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('visits: "3"', 'visits: "4"', "request 1 has the body"),
+        ("visits: '3'", "visits: '4'", "request 1 has the body"),
         ("outcomes: [accepted, rejected]", "outcomes: [accepted, accepted]", "accepted, rejected"),
-        ("- request: POST /crm/v3/objects/contacts/batch/update\n        body", "- request: POST /x\n        body", "request 1 is POST"),
+        ("[{request: POST /crm/v3/objects/contacts/batch/update", "[{request: POST /x", "request 1 is POST"),
     ],
 )  # fmt: skip
 def test_an_example_that_does_not_hold_is_a_problem(old, new, words):
