@@ -77,6 +77,8 @@ class Capabilities:
     """Whether an answer names the rows it refuses. If not, the engine bisects."""
     idempotent: bool = True
     """Whether sending the same delivery twice leaves the destination as sending it once."""
+    sent_once: frozenset[Operation] = frozenset()
+    """Where most operations are idempotent: those that are not."""
     required: tuple[tuple[str, ...], ...] = ()
     """Field groups: of each group at least one field must be mapped."""
     fields: frozenset[str] | None = None
@@ -87,6 +89,10 @@ class Capabilities:
     """Whether a row whose remote id is known is written by that id: its identifier may change."""
     clears: bool = False
     """Whether a null empties the field there (a table's row); if not, a null is left out."""
+
+    def repeats(self, *operations: Operation) -> bool:
+        """Whether deliveries of all these operations may be sent twice without harm."""
+        return self.idempotent and self.sent_once.isdisjoint(operations)
 
 
 @dataclass(frozen=True)

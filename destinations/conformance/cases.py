@@ -161,7 +161,7 @@ def no_answer(at: Bench) -> None:
     said = at.statuses(at.first, rows)
     expect(said == [Status.IN_DOUBT.value], f"a lost answer makes the row {said[0]}")
     at.deliver(at.first, rows)
-    if at.first is at.joining and at.driver.capabilities.idempotent:
+    if at.first is at.joining and at.driver.capabilities.repeats(at.first):
         expect(at.members() <= 1, f"sent again, it is there {at.members()} times")
 
 

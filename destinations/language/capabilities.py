@@ -43,7 +43,9 @@ def capabilities(spec: Spec) -> Capabilities:
             or any(s.answer.accepted or s.answer.rejected for s in (operation, *operation.steps))
             for operation in operations
         ),
-        idempotent=all(operation.idempotent for operation in operations),
+        sent_once=frozenset(
+            name for name, operation in spec.operations.items() if not operation.idempotent
+        ),
         required=tuple(dict.fromkeys((*required, identifiers) if identifiers else required)),
         identifiers=frozenset(identifiers),
         writes_by_remote_id=any(

@@ -314,7 +314,7 @@ class Sender:
         if later.is_empty():
             return []
         doubt = pl.col("status") == Status.IN_DOUBT.value
-        if not self.driver.capabilities.idempotent:
+        if not self.driver.capabilities.repeats(pending.delivery.operation):
             # Sending twice would do harm: the next run decides, by the sync's `in_doubt`.
             self._defer_with_messages(pending, later.filter(doubt), "no answer, not sent twice")
             later = later.filter(~doubt)

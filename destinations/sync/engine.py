@@ -32,7 +32,7 @@ from destinations.sync.shared import let_go
 from destinations.sync.snapshot import Snapshot, current
 from destinations.sync.suppression import Suppression, read_suppression
 from destinations.sync.tally import DEFERRED, DELIVERED, REJECTED, Tally
-from destinations.sync.validation import validate
+from destinations.sync.validation import changes_of, operation_for, validate
 from destinations.sync.work import Ready, cleared, phases_of
 
 CANCELLED = "the run was cancelled"
@@ -319,7 +319,9 @@ class Run:
     def _holds_doubts(self, capabilities: Capabilities) -> bool:
         if self.config.in_doubt is not None:
             return self.config.in_doubt == "hold"
-        return not capabilities.idempotent
+        changes, offered = changes_of(self.config.mode), capabilities.operations
+        asked = (operation_for(self.config, change, offered) for change in changes)
+        return not capabilities.repeats(*filter(None, asked))
 
     def _send(self, plan: Plan, leavers: pl.DataFrame, tally: Tally, pace: Pace) -> None:
         place = self.config.place_fingerprint(self.place)

@@ -333,7 +333,7 @@ def new_bench(tmp_path: Path) -> Callable[..., Bench]:
 
     def make(spec: Spec | dict[str, Any], **more: Any) -> Bench:
         made = spec if isinstance(spec, Spec) else Spec.model_validate(spec)
-        return Bench(tmp_path, made, **more)
+        return Bench(more.pop("folder", tmp_path), made, **more)
 
     return make
 

@@ -124,6 +124,28 @@ def test_where_sending_twice_does_harm_rows_in_doubt_are_held(
     assert (report.status, report.delivered, loopback.twice) == ("ok", 20, 20)
 
 
+def test_an_operation_that_must_not_be_repeated_holds_nothing_of_others(
+    loopback: Any, new_bench: Any, spec_of: Any, reply: Any
+) -> None:
+    """Events may not be sent twice there; people of a mirror may."""
+    document = spec_of(loopback.url)
+    document["operations"]["track"] = document["operations"]["upsert"] | {
+        "request": "POST /track",
+        "idempotent": False,
+    }
+    bench = new_bench(document)
+    bench.publish({f"k{number}": 0 for number in range(20)})
+    loopback.rules = [lambda request: reply(reset=True) if request.number == 1 else None]
+    report = bench.run()
+    assert (report.status, report.delivered) == ("ok", 20)
+    bench = new_bench(document, folder=bench.folder / "events")
+    bench.mapping |= {"event": {"entered": "Joined", "exited": "Left"}}
+    bench.publish({f"k{number}": 0 for number in range(20)})
+    loopback.forget_requests()
+    report = bench.run(mode="append_event")
+    assert (report.status, report.deferred, loopback.requests) == ("deferred", 20, 1)
+
+
 def test_several_workers_meet_a_mixture_of_everything(
     loopback: Any, new_bench: Any, spec_of: Any, reply: Any
 ) -> None:

@@ -135,7 +135,10 @@ def test_a_mutated_spec_is_refused_or_stays_within_the_language(changes):
             except (KeyError, IndexError, TypeError):
                 node = None
                 break
-        if not isinstance(node, (dict, list)) or (isinstance(node, list) and path[-1] >= len(node)):
+        if isinstance(node, list):
+            if not isinstance(path[-1], int) or path[-1] >= len(node):
+                continue
+        elif not isinstance(node, dict):
             continue
         if how == "drop" and isinstance(node, dict):
             node.pop(path[-1], None)
